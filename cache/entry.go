@@ -1,0 +1,179 @@
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// Blob says where in the store some bytes are, as an OCI descriptor does.
+type Blob struct {
+	Name      string `json:"name,omitempty"` // what the producer calls it: "manifest", "config", "layer", "sidecar"
+	MediaType string `json:"mediaType,omitempty"`
+	Digest    Digest `json:"digest"`
+	Size      int64  `json:"size"` // bytes
+}
+
+// Output is what a node yields.
+type Output struct {
+	// Digest is the output's identity, which enters the keys of dependents.
+	Digest Digest `json:"digest"`
+	// Blobs are all the bytes in the store that the output needs to be used.
+	Blobs []Blob `json:"blobs,omitempty"`
+	// Attrs are small facts about the output that Digest decides: "config", "ref", "path".
+	Attrs map[string]string `json:"attrs,omitempty"`
+}
+
+// Blob returns the first blob of that name.
+func (o Output) Blob(name string) (Blob, bool) {
+	for _, b := range o.Blobs {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return Blob{}, false
+}
+
+// Entry is the record of one key: what its work yielded, and how it came to be.
+type Entry struct {
+	Key     Key       `json:"key"`
+	Kind    string    `json:"kind"`
+	Address string    `json:"address"` // of the node that did the work
+	Output  Output    `json:"output"`
+	Created time.Time `json:"created"`
+	Seconds float64   `json:"seconds"` // how long the work took
+	Bytes   int64     `json:"bytes"`   // size of the output's blobs
+	// Recipe is the text of the recipe that Key is the hash of.
+	Recipe string `json:"-"`
+}
+
+// ErrMiss is what Get returns, wrapped with the reason, for a key that has no
+// usable entry.
+var ErrMiss = errors.New("not in the cache")
+
+// ErrDamaged is also wrapped by such an error where an entry was there but could
+// not be trusted. It has been moved to quarantine.
+var ErrDamaged = errors.New("damaged")
+
+// ErrEvicted is also wrapped by such an error where the entry is whole but a
+// blob that it needs is gone.
+var ErrEvicted = errors.New("evicted")
+
+// An entry's file is the line "bottlebuild-entry 1 HEX", HEX being the SHA-256
+// of all that follows it; the entry as one line of JSON; and the recipe's text.
+const entryMagic = "bottlebuild-entry 1 "
+
+// maxEntry bounds what is read of an entry's file, in bytes.
+const maxEntry = 16 << 20
+
+func entryPath(k Key) string {
+	h := k.Hex()
+	return path.Join("entries", h[:2], h)
+}
+
+func (e *Entry) encode() ([]byte, error) {
+	head, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	body := string(head) + "\n" + e.Recipe
+	return []byte(entryMagic + DigestOf([]byte(body)).Hex() + "\n" + body), nil
+}
+
+func decodeEntry(b []byte, k Key) (*Entry, error) {
+	head, body, ok := strings.Cut(string(b), "\n")
+	if !ok || !strings.HasPrefix(head, entryMagic) {
+		return nil, errors.New("it does not start as an entry does")
+	}
+	if DigestOf([]byte(body)).Hex() != strings.TrimPrefix(head, entryMagic) {
+		return nil, errors.New("its checksum does not match")
+	}
+	line, recipe, ok := strings.Cut(body, "\n")
+	if !ok {
+		return nil, errors.New("it has no recipe")
+	}
+	e := &Entry{Recipe: recipe}
+	if err := json.Unmarshal([]byte(line), e); err != nil {
+		return nil, err
+	}
+	if e.Key != k {
+		return nil, fmt.Errorf("it is the entry of %s", e.Key)
+	}
+	return e, nil
+}
+
+// Get returns the entry of key k. The entry is whole and each of its blobs is
+// there with the right size; their content is verified when it is read. The
+// error wraps [ErrMiss] where there is no such entry, and says why; any other
+// error is a failure of the disk.
+func (s *Store) Get(k Key) (*Entry, error) {
+	b, err := s.readFile(entryPath(k), maxEntry)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", k, err)
+	}
+	e, err := decodeEntry(b, k)
+	if err != nil {
+		if qerr := s.quarantine(entryPath(k)); qerr != nil {
+			return nil, qerr
+		}
+		return nil, fmt.Errorf("get %s: %w: %w: %w", k, ErrMiss, ErrDamaged, err)
+	}
+	for _, b := range e.Output.Blobs {
+		if err := s.HasBlob(b.Digest, b.Size); err != nil {
+			if !errors.Is(err, ErrMiss) {
+				return nil, err
+			}
+			return nil, fmt.Errorf("get %s: %w: %w", k, ErrEvicted, err)
+		}
+	}
+	return e, nil
+}
+
+// Put publishes e under e.Key. Each blob that it names must be in the store.
+func (s *Store) Put(e *Entry) error {
+	var total int64
+	for _, b := range e.Output.Blobs {
+		if err := s.HasBlob(b.Digest, b.Size); err != nil {
+			return fmt.Errorf("put %s: %w", e.Key, err)
+		}
+		total += b.Size
+	}
+	e.Bytes = max(e.Bytes, total)
+	b, err := e.encode()
+	if err != nil {
+		return fmt.Errorf("put %s: %w", e.Key, err)
+	}
+	return s.publish(entryPath(e.Key), b)
+}
+
+// Delete removes the entry of k, so that its work is done again; its blobs stay.
+func (s *Store) Delete(k Key) error {
+	if err := s.root.Remove(entryPath(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete %s: %w", k, err)
+	}
+	return nil
+}
+
+// readFile reads at most limit bytes of a file of the store; a longer file is an
+// error. What is no plain file is never opened.
+func (s *Store) readFile(name string, limit int64) ([]byte, error) {
+	f, err := s.root.OpenFile(name, os.O_RDONLY|openNoFollow, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("read %s: it is over %d bytes", name, limit)
+	}
+	return b, err
+}

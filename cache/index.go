@@ -1,0 +1,98 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+const (
+	indexFile  = "index.json"
+	emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+	refName    = "org.opencontainers.image.ref.name" // OCI image-spec, annotations
+	maxIndex   = 64 << 20                            // bytes
+)
+
+type index struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Manifests     []descriptor `json:"manifests"`
+}
+
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      Digest            `json:"digest"`
+	Size        int64             `json:"size"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Tag makes a manifest of the store known under name in the layout's
+// index.json, where skopeo, crane and oras find it as oci:DIR:NAME. A name moves
+// to the newest manifest that it was given.
+func (s *Store) Tag(ctx context.Context, name string, manifest Blob) error {
+	if err := s.HasBlob(manifest.Digest, manifest.Size); err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	return s.changeIndex(ctx, name, func(ix *index) {
+		ix.Manifests = append(ix.Manifests, descriptor{
+			MediaType: manifest.MediaType, Digest: manifest.Digest, Size: manifest.Size,
+			Annotations: map[string]string{refName: name},
+		})
+	})
+}
+
+// Untag removes a name that [Store.Tag] gave; a name that is not there is no error.
+func (s *Store) Untag(ctx context.Context, name string) error {
+	return s.changeIndex(ctx, name, func(*index) {})
+}
+
+// changeIndex drops name from the index and then changes it, under a lock.
+func (s *Store) changeIndex(ctx context.Context, name string, change func(*index)) error {
+	unlock, err := s.lockFile(ctx, "index")
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	defer unlock()
+	ix, err := s.readIndex()
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	ix.Manifests = slices.DeleteFunc(ix.Manifests, func(d descriptor) bool { return d.Annotations[refName] == name })
+	change(ix)
+	b, err := json.MarshalIndent(ix, "", "  ")
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	return s.publish(indexFile, b)
+}
+
+// Tagged returns the manifest that name stands for; the error wraps [ErrMiss] if
+// it stands for none, or for one that is no longer there.
+func (s *Store) Tagged(name string) (Blob, error) {
+	ix, err := s.readIndex()
+	if err != nil {
+		return Blob{}, fmt.Errorf("tag %s: %w", name, err)
+	}
+	for _, d := range ix.Manifests {
+		if d.Annotations[refName] == name {
+			return Blob{Name: "manifest", MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, s.HasBlob(d.Digest, d.Size)
+		}
+	}
+	return Blob{}, fmt.Errorf("tag %s: %w", name, ErrMiss)
+}
+
+// readIndex reads index.json. A damaged one is quarantined and read as empty:
+// what it said can be made again.
+func (s *Store) readIndex() (*index, error) {
+	b, err := s.readFile(indexFile, maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	ix := &index{}
+	if err := json.Unmarshal(b, ix); err != nil {
+		return &index{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json"}, errors.Join(s.quarantine(indexFile), s.publish(indexFile, []byte(emptyIndex)))
+	}
+	return ix, nil
+}

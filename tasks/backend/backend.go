@@ -1,0 +1,175 @@
+// Package backend says what a backend is: something that packs an image and
+// runs machines from the pack. Two implement it, tasks/smolvm and
+// tasks/container; tasks/backendtest is the suite that both pass.
+package backend
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"bottlebuild/cache"
+)
+
+// Errors that callers tell apart, wrapped by those that backends return.
+var (
+	// ErrUnavailable: the backend cannot work on this machine. The message says
+	// what is missing and how to get it. The tool exits with 4.
+	ErrUnavailable = errors.New("backend unavailable")
+	// ErrUnsupported: this backend cannot do what the machine asks for.
+	ErrUnsupported = errors.New("not supported by this backend")
+	// ErrNotFound: there is no machine of that name.
+	ErrNotFound = errors.New("no such machine")
+)
+
+// SpecLabel is the label that carries the hash of the machine's spec; ProjectLabel
+// the scope (bottle file) that declared it; AddressLabel the node's address;
+// PackLabel the digest of the pack it was made from.
+const (
+	SpecLabel    = "bottlebuild.spec"
+	ProjectLabel = "bottlebuild.project"
+	AddressLabel = "bottlebuild.address"
+	PackLabel    = "bottlebuild.pack"
+)
+
+// Backend packs images and runs machines. Methods may be called at once for
+// different machines; callers serialise calls for one machine.
+type Backend interface {
+	// Name returns "smolvm" or "container".
+	Name() string
+	// Preflight tells whether the backend can work here, without side effects.
+	// Its error wraps ErrUnavailable. The answer is found once and kept.
+	Preflight(ctx context.Context) (Info, error)
+
+	// Pack turns an image of the store into what machines are made from and
+	// puts it into the store. The output's Digest is that of the artifact.
+	Pack(ctx context.Context, req PackRequest) (cache.Output, error)
+	// CheckPack reports why a pack that the cache has cannot be used, nil if it can.
+	CheckPack(ctx context.Context, pack cache.Output) error
+
+	// Validate reports, wrapping ErrUnsupported, what of the spec this backend
+	// cannot do. It needs no machine and no preflight.
+	Validate(spec Spec) error
+	// Create makes a machine; it is not started. A failed Create leaves nothing.
+	Create(ctx context.Context, spec Spec, pack cache.Output) error
+	// Start starts a machine; one that runs already is no error.
+	Start(ctx context.Context, name string) error
+	// Stop stops a machine; one that is stopped already is no error.
+	Stop(ctx context.Context, name string) error
+	// Delete stops and removes a machine with its disk; one that is not there is
+	// no error.
+	Delete(ctx context.Context, name string) error
+	// Status returns one machine; the error wraps ErrNotFound if it is not there.
+	Status(ctx context.Context, name string) (Status, error)
+	// List returns the machines that bottlebuild made, by name. On a machine
+	// where the backend has never been used it returns none and no error.
+	List(ctx context.Context) ([]Status, error)
+	// Exec runs a command in a running machine and returns its exit code. err
+	// is the backend's own failure, never the command's.
+	Exec(ctx context.Context, name string, e Exec) (code int, err error)
+	// CopyIn writes a file into a running machine, parents made as needed.
+	CopyIn(ctx context.Context, name string, f File) error
+	// Dial connects to a TCP port inside the machine. The error wraps
+	// ErrUnsupported if that needs a published port and there is none.
+	Dial(ctx context.Context, name string, port int) (net.Conn, error)
+	// Log returns the last max bytes of the machine's console.
+	Log(ctx context.Context, name string, max int64) ([]byte, error)
+}
+
+// Info is what preflight found.
+type Info struct {
+	Name string // "smolvm", "runc"
+	// Version enters the keys of packs.
+	Version string
+	// Notice is what a user should know once, such as weaker isolation; or empty.
+	Notice string
+}
+
+// PackRequest asks for a pack of one image for one platform.
+type PackRequest struct {
+	Image    cache.Output // manifest, config and layers in the store
+	Platform string       // "linux/amd64"
+	// Log receives lines for the user.
+	Log io.Writer
+}
+
+// Spec is a machine as the bottle file wants it.
+type Spec struct {
+	Name      string
+	Labels    map[string]string
+	CPUs      int // 0: the backend's default
+	MemoryMiB int // 0: the backend's default
+	// StorageGiB is the size of the machine's disk; 0: the backend's default.
+	StorageGiB int
+	Env        map[string]string
+	Network    *Network // nil: none
+	Ports      []Port
+	Volumes    []Volume
+}
+
+// Network is what a machine may reach. With no list and not Open it is none.
+type Network struct {
+	Open       bool
+	AllowHosts []string
+	AllowCIDRs []string
+}
+
+// Port publishes a guest's TCP port on the host's loopback.
+type Port struct{ Host, Guest int }
+
+// Volume shares a directory of the host.
+type Volume struct {
+	Host     string // absolute
+	Guest    string // absolute
+	ReadOnly bool
+}
+
+// State is where a machine is in its life.
+type State string
+
+// The states. Backends map their own to these; Frozen is left alone.
+const (
+	Created State = "created"
+	Running State = "running"
+	Stopped State = "stopped"
+	Broken  State = "failed"
+	Frozen  State = "frozen"
+)
+
+// Status is a machine as it is.
+type Status struct {
+	Name      string
+	Backend   string
+	State     State
+	Labels    map[string]string
+	CreatedAt time.Time
+	CPUs      int
+	MemoryMiB int
+	Ports     []Port
+	PID       int // of its first process on the host; 0: not running or not known
+}
+
+// Exec is a command to run in a machine.
+type Exec struct {
+	Args    []string
+	Env     map[string]string // on top of the image's and the machine's own
+	User    string            // name or uid, with ":group" if wanted; empty: the image's
+	Workdir string            // empty: the image's
+	TTY     bool
+	Stdin   io.Reader // nil: none
+	Stdout  io.Writer // nil: dropped
+	Stderr  io.Writer
+	// SecretEnv is like Env for values that may stand in no argument list, no
+	// log and no file.
+	SecretEnv map[string]string
+}
+
+// File is a file to be written into a machine.
+type File struct {
+	Path    string // absolute
+	Content []byte
+	Mode    uint32 // permission bits
+	Owner   string // "user", "user:group" or ids; empty: root
+}

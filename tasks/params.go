@@ -1,0 +1,154 @@
+// Package tasks is what each kind of node does: five kinds, one file each, and a
+// Worker that switches over them.
+package tasks
+
+import "time"
+
+// The kinds of nodes.
+const (
+	KindImage   = "image"
+	KindExport  = "export"
+	KindPush    = "push"
+	KindPack    = "pack"
+	KindMachine = "machine"
+)
+
+// Image is the parameters of a BuildKit build, or, with Ref set, of an image
+// taken from a registry as it is: then only Ref and Platforms count.
+type Image struct {
+	Ref              string             // image reference; empty for a build
+	Context          string             // absolute path of the directory
+	Dockerfile       string             // absolute path; empty with DockerfileInline
+	DockerfileInline string             // content; empty with Dockerfile
+	Target           string             // stage; empty: the last
+	Args             map[string]string  // build arguments
+	Labels           map[string]string  // labels of the image config
+	Contexts         map[string]Context // named contexts
+	Platforms        []string           // "linux/amd64"; empty: the builder's own
+	NoCache          bool               // build every step again
+	Reproducible     bool               // SOURCE_DATE_EPOCH=0, rewrite-timestamp
+}
+
+// Context is a named build context; exactly one field is set.
+type Context struct {
+	Image string `json:",omitempty"` // address of an image node
+	Dir   string `json:",omitempty"` // absolute path
+	Ref   string `json:",omitempty"` // image reference, or a URL that BuildKit reads
+}
+
+// Export is the parameters of a file made from an image.
+type Export struct {
+	Image  string // address of the image node, a dependency
+	Path   string // absolute
+	Format string // FormatOCI, FormatDocker, FormatOCIDir
+	// Name is what a docker archive's image is called when loaded:
+	// "bottlebuild/agent-claude:latest".
+	Name string
+}
+
+// The formats of an export.
+const (
+	FormatOCI    = "oci"     // tar of an OCI image layout
+	FormatDocker = "docker"  // tar that docker load reads
+	FormatOCIDir = "oci-dir" // OCI image layout as a directory
+)
+
+// Push is the parameters of a push to a registry.
+type Push struct {
+	Image      string // address of the image node, a dependency
+	Registry   Registry
+	Repository string   // below the registry: "agent-claude"
+	Tags       []string // in order, none is fine
+}
+
+// Registry is where images are pushed to.
+type Registry struct {
+	Name     string // as declared: "prod"
+	Embedded bool   // in this process, serving the cache itself
+	URL      string // host and path prefix: "registry.example.com/acme"; empty if Embedded
+	Insecure bool   // plain http, or a certificate that cannot be checked
+}
+
+// Pack is the parameters of what machines are made from.
+type Pack struct {
+	Image    string // address of the image node, a dependency
+	Platform string // "linux/amd64"; empty: this machine's
+	Backend  string // BackendSmolvm, BackendContainer, BackendAuto
+	Runtime  string // of container: "runc" (default), "crun", …
+}
+
+// The backends.
+const (
+	BackendSmolvm    = "smolvm"
+	BackendContainer = "container"
+	BackendAuto      = "auto" // smolvm if it can work here, else container
+)
+
+// Machine is the parameters of a machine.
+type Machine struct {
+	Pack       string // address of the pack node, a dependency
+	Backend    string
+	Runtime    string
+	Project    string // scope of the bottle file, for telling orphans
+	Name       string // DNS label
+	CPUs       int
+	MemoryMiB  int
+	StorageGiB int
+	Env        map[string]string
+	User       string // for provision, ready and exec; empty: the image's
+	Workdir    string
+	Replace    string   // ReplaceNever, ReplaceIfStopped (default), ReplaceAlways
+	Network    *Network `json:",omitempty"`
+	Files      []File
+	Ports      []Port
+	Volumes    []Volume
+	Provision  []Provision
+	Ready      *Ready `json:",omitempty"`
+}
+
+// What may happen to a machine whose spec no longer matches.
+const (
+	ReplaceNever     = "never"
+	ReplaceIfStopped = "if-stopped"
+	ReplaceAlways    = "always"
+)
+
+// Network is what a machine may reach; nil or empty: nothing.
+type Network struct {
+	Open       bool
+	AllowHosts []string
+	AllowCIDRs []string
+}
+
+// File is a file written before the machine is provisioned.
+type File struct {
+	Path    string // absolute, in the guest
+	Content string
+	Mode    uint32 // permission bits; 0644 by default
+	Owner   string // user, user:group; empty: root
+}
+
+// Port publishes a TCP port of the guest on the host's loopback.
+type Port struct{ Host, Guest int }
+
+// Volume shares a directory of the host.
+type Volume struct {
+	Host     string // absolute
+	Guest    string // absolute
+	ReadOnly bool
+}
+
+// Provision is one command, run once per created machine, as root unless User is set.
+type Provision struct {
+	Exec []string
+	User string
+}
+
+// Ready is how to tell that a machine is ready; exactly one of Exec, TCP, HTTP is set.
+type Ready struct {
+	Exec     []string
+	TCP      int           // port in the guest
+	HTTP     string        // "http://:80/healthz"; any 2xx or 3xx answer
+	Timeout  time.Duration // 30 s by default
+	Interval time.Duration // 500 ms by default
+}
