@@ -138,6 +138,23 @@ func (s *Store) Get(k Key) (*Entry, error) {
 	return e, nil
 }
 
+// Recipe returns the text of the recipe that k is the hash of, also where the
+// entry's blobs are gone. The error wraps [ErrMiss] if there is no whole entry.
+func (s *Store) Recipe(k Key) (string, error) {
+	b, err := s.readFile(entryPath(k), maxEntry)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("recipe of %s: %w", k, ErrMiss)
+	}
+	if err != nil {
+		return "", fmt.Errorf("recipe of %s: %w", k, err)
+	}
+	e, err := decodeEntry(b, k)
+	if err != nil {
+		return "", fmt.Errorf("recipe of %s: %w: %w: %w", k, ErrMiss, ErrDamaged, err)
+	}
+	return e.Recipe, nil
+}
+
 // Put publishes e under e.Key. Each blob that it names must be in the store.
 func (s *Store) Put(e *Entry) error {
 	var total int64

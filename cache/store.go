@@ -211,6 +211,12 @@ func (s *Store) Lock(ctx context.Context, k Key) (unlock func(), err error) {
 
 const lockPoll = 20 * time.Millisecond
 
+// LockName is [Store.Lock] for what has a name and no key. Names hold neither
+// slashes nor 64 hex digits.
+func (s *Store) LockName(ctx context.Context, name string) (unlock func(), err error) {
+	return s.lockFile(ctx, name)
+}
+
 func (s *Store) lockFile(ctx context.Context, name string) (unlock func(), err error) {
 	f := flock.New(filepath.Join(s.dir, "locks", name), flock.SetPermissions(0o600))
 	if _, err := f.TryLockContext(ctx, lockPoll); err != nil {

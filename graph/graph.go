@@ -123,6 +123,8 @@ type Cache interface {
 	Marked(partial cache.Key) bool
 	Latest(scope, address string) (cache.Key, error)
 	SetLatest(scope, address string, k cache.Key) error
+	// Recipe returns the text of the recipe of k, also where the entry's blobs are gone.
+	Recipe(k cache.Key) (string, error)
 }
 
 // Status says how a node ended.

@@ -1,0 +1,87 @@
+# make build   bin/bottlebuild
+# make demo    everything: packages, build, the example to booted machines
+# make test    everything the tests need, and the tests
+# make check   what a change should pass: fmt, lint, race, test
+# make bench   the figures, side by side with docker buildx bake and ninja
+# make stress  the tests that repeat something, with large counts
+
+GO   ?= go
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
+
+# What a package of Debian gives: the command that tells whether it is there.
+DEMO_COMMANDS := runc
+TEST_COMMANDS := runc crun skopeo docker-registry nft ip
+
+export CGO_ENABLED := 0
+
+.PHONY: build
+build: bin/bottlebuild
+
+GO_FILES := $(shell find cmd hcl tasks graph cache -name '*.go' ! -name '*_test.go')
+bin/bottlebuild: go.mod go.sum $(GO_FILES)
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/bottlebuild
+
+# The example's images copy a static server that is built here.
+.PHONY: example
+example: examples/images/web/server
+examples/images/web/server: examples/server/main.go go.mod
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./examples/server
+
+# $(call install,COMMANDS) installs the Debian packages of commands that are missing.
+define install
+	@missing=; for c in $(1); do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing="$$missing $$c"; done; \
+	missing=$$(echo $$missing | sed 's/\bnft\b/nftables/; s/\bip\b/iproute2/'); \
+	if [ -n "$$missing" ]; then \
+	  command -v apt-get >/dev/null || { echo "please install: $$missing"; exit 1; }; \
+	  $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
+endef
+
+.PHONY: demo
+demo: build example
+	$(call install,$(DEMO_COMMANDS))
+	$(SUDO) bin/bottlebuild run examples/bottles.hcl
+	$(SUDO) bin/bottlebuild exec hello-ada -- /server get http://localhost:8080/
+	$(SUDO) bin/bottlebuild ps
+
+.PHONY: demo-down
+demo-down: build
+	$(SUDO) bin/bottlebuild down hello-ada hello-grace clock
+
+.PHONY: test-setup
+test-setup: example
+	$(call install,$(TEST_COMMANDS))
+
+# Tests fail, rather than skip, where something that they need is missing.
+.PHONY: test
+test: test-setup
+	$(GO) vet ./...
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -shuffle=on -timeout 20m ./...
+
+.PHONY: race
+race: test-setup
+	$(SUDO) env "PATH=$(PATH)" CGO_ENABLED=1 BOTTLEBUILD_REQUIRE=1 $(GO) test -race -shuffle=on -timeout 30m ./...
+
+.PHONY: stress
+stress: test-setup
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -shuffle=on -timeout 2h -rapid.checks=5000 ./graph ./cache
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
+.PHONY: lint
+lint:
+	GOOS=darwin $(GO) vet ./...
+	$(GO) run $(GOLANGCI) run
+
+.PHONY: fmt
+fmt:
+	gofmt -w cmd hcl tasks graph cache examples
+
+.PHONY: check
+check:
+	@test -z "$$(gofmt -l cmd hcl tasks graph cache examples)" || { gofmt -l cmd hcl tasks graph cache examples; echo "run: make fmt"; exit 1; }
+	$(MAKE) lint race test
+
+.PHONY: clean
+clean:
+	rm -rf bin examples/dist examples/images/web/server

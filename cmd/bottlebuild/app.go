@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks"
+	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/buildcontext"
+	"bottlebuild/tasks/buildkit"
+	"bottlebuild/tasks/container"
+	"bottlebuild/tasks/progress"
+	"bottlebuild/tasks/registry"
+	"bottlebuild/tasks/smolvm"
+)
+
+// app is what every command needs of the world: this is the only place that
+// reads the environment.
+type app struct {
+	stdin          *os.File
+	stdout, stderr *os.File
+	lookup         func(string) (string, bool)
+
+	builder    string       // --builder
+	builderTLS buildkit.TLS // --builder-tls-*
+}
+
+func newApp(stdin, stdout, stderr *os.File, lookup func(string) (string, bool)) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, lookup: lookup}
+}
+
+func (a *app) env(name string) string {
+	v, _ := a.lookup(name)
+	return v
+}
+
+// dir returns the directory that the variable own names, else one below that of
+// the XDG variable, else below the home directory.
+func (a *app) dir(own, xdg, home string) string {
+	if d := a.env(own); d != "" {
+		return d
+	}
+	if d := a.env(xdg); filepath.IsAbs(d) {
+		return filepath.Join(d, "bottlebuild")
+	}
+	return filepath.Join(a.env("HOME"), home, "bottlebuild")
+}
+
+func (a *app) cacheDir() string { return a.dir("BOTTLEBUILD_CACHE", "XDG_CACHE_HOME", ".cache") }
+
+// stateDir holds what machines need for as long as they exist.
+func (a *app) stateDir() string {
+	return a.dir("BOTTLEBUILD_STATE", "XDG_STATE_HOME", ".local/state")
+}
+
+func (a *app) runtimeDir() string { return a.env("XDG_RUNTIME_DIR") }
+
+func (a *app) dockerConfig() string {
+	if d := a.env("DOCKER_CONFIG"); d != "" {
+		return d
+	}
+	return filepath.Join(a.env("HOME"), ".docker")
+}
+
+// version returns bottlebuild's own version: that of the module, and for a
+// build from a checkout "dev".
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}
+
+// session is an open store and a worker over it, for the time of one command.
+type session struct {
+	*app
+	store  *cache.Store
+	worker *tasks.Worker
+
+	mu      sync.Mutex
+	builder *buildkit.Builder
+	closers []io.Closer
+}
+
+// open opens the store and sets up a worker; nothing is started or contacted.
+func (a *app) open() (*session, error) {
+	if a.env("HOME") == "" && a.env("BOTTLEBUILD_CACHE") == "" && a.env("XDG_CACHE_HOME") == "" {
+		return nil, usageError("there is no place for the cache: set HOME or BOTTLEBUILD_CACHE")
+	}
+	store, err := cache.Open(a.cacheDir())
+	if err != nil {
+		return nil, err
+	}
+	state, err := filepath.Abs(a.stateDir())
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program's own file: %w", err)
+	}
+	s := &session{app: a, store: store, closers: []io.Closer{store}}
+	s.worker = &tasks.Worker{
+		Store:    store,
+		Scanner:  buildcontext.New(store, runtime.GOMAXPROCS(0)),
+		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport, Store: store},
+		Records:  tasks.Records{Dir: filepath.Join(state, "records")},
+		Platform: "linux/" + runtime.GOARCH,
+		Builder:  func(ctx context.Context) (*buildkit.Builder, error) { return s.connect(ctx, self) },
+		Progress: func(string) progress.Sink { return progress.Discard{} },
+		Backends: &tasks.Backends{
+			Smolvm: smolvm.New(smolvm.Config{
+				Store: store, StateDir: filepath.Join(state, "smolvm"), Env: os.Environ(),
+			}),
+			Container: func(name string) backend.Backend {
+				return container.New(container.Config{
+					Store: store, StateDir: filepath.Join(state, "machines"), Runtime: name, Init: self,
+				})
+			},
+			Notice: func(text string) { fmt.Fprintln(a.stderr, "bottlebuild:", text) },
+		},
+	}
+	return s, nil
+}
+
+// close gives back what the session holds. What the scans have learnt is saved
+// by those commands that may change things.
+func (s *session) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.builder != nil {
+		s.builder.Close()
+	}
+	for _, c := range s.closers {
+		c.Close()
+	}
+}
+
+// connect returns the builder, found or started at the first call that succeeds.
+func (s *session) connect(ctx context.Context, self string) (*buildkit.Builder, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.builder != nil {
+		return s.builder, nil
+	}
+	root := filepath.Join(s.store.Dir(), "buildkit")
+	socket, err := buildkit.SocketPath(root, s.runtimeDir())
+	if err != nil {
+		return nil, err
+	}
+	b, err := buildkit.Connect(ctx, buildkit.Config{
+		Address:      s.app.builder,
+		BuildkitHost: s.env("BUILDKIT_HOST"),
+		Sockets:      buildkit.UsualSockets(s.runtimeDir()),
+		DockerConfig: s.dockerConfig(),
+		TLS:          s.builderTLS,
+		Embedded: &buildkit.SpawnConfig{
+			Argv: []string{self, daemonCommand, "--root", root, "--socket", socket, "--idle", daemonIdle.String()},
+			Env:  os.Environ(), Root: root, Socket: socket,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.builder = b
+	return b, nil
+}
+
+// daemonIdle is how long the embedded BuildKit stays after its last request.
+const daemonIdle = 5 * time.Minute

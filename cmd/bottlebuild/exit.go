@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/buildkit"
+	"bottlebuild/tasks/registry"
+)
+
+// The exit codes, as README.md lists them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitWork        = 2 // of --detailed-exitcode
+	exitUsage       = 3
+	exitUnavailable = 4
+	exitDiskFull    = 5
+	exitDamaged     = 6
+	exitInterrupted = 130
+)
+
+// exitError is an error with the code to leave with. A nil cause prints nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError marks what the user has to mend in the command line or the bottle file.
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// classify finds the exit code of an error; otherwise is that of one that has
+// no code of its own.
+func classify(err error, otherwise int) int {
+	var coded *exitError
+	switch {
+	case err == nil:
+		return exitDone
+	case diskFull(err):
+		return exitDiskFull
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.Is(err, buildkit.ErrUnavailable), errors.Is(err, backend.ErrUnavailable), errors.Is(err, registry.ErrUnavailable):
+		return exitUnavailable
+	case errors.Is(err, cache.ErrDamaged):
+		return exitDamaged
+	}
+	return otherwise
+}
+
+// diskFull reports whether err comes from a full disk. An error that reached us
+// through a daemon or a child process is only text.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), syscall.ENOSPC.Error())
+}
+
+// report prints an error and returns the exit code.
+func (a *app) report(err error) int {
+	code := classify(err, exitFailed)
+	var coded *exitError
+	if errors.As(err, &coded) && coded.err == nil || err == nil {
+		return code
+	}
+	fmt.Fprintf(a.stderr, "bottlebuild: %v\n", err)
+	if code == exitDiskFull {
+		fmt.Fprintf(a.stderr, "bottlebuild: the disk is full; the cache is in %s\n", a.cacheDir())
+	}
+	return code
+}

@@ -1,0 +1,340 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"bottlebuild/cache"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Runner plans graphs and runs plans.
+type Runner struct {
+	Cache    Cache
+	Worker   Worker
+	Executor Executor
+	// Scope tells this project's nodes from those of others that share the cache.
+	Scope string
+	// Jobs is how many slots there are for work; at least 1.
+	Jobs int
+	// Weight is how many slots a node's work takes; nil means one each.
+	Weight func(*Node) int
+	// KeepGoing goes on with what does not depend on a node that failed.
+	KeepGoing bool
+	// Timeout bounds one try of a node's work; 0 is no bound.
+	Timeout time.Duration
+	// Retries is how often work that failed is tried again.
+	Retries int
+	// Force tells of a node whose work is to be done whatever the cache has; or nil.
+	Force func(*Node) bool
+	// Notify receives events, one at a time; or nil.
+	Notify func(Event)
+}
+
+// Plan is what a run would do, in an order in which it could be done.
+type Plan struct {
+	Steps []*Step
+}
+
+// Step is the plan for one node.
+type Step struct {
+	Node     *Node
+	Decision Decision
+	Action   string    // as of [Verdict]
+	Key      cache.Key // zero if it is not known before a dependency has run
+	Reasons  []Reason
+	// SameAs is an earlier step that does this step's work; the decision is then Hit.
+	SameAs   *Step
+	Estimate Estimate
+
+	spec     Spec
+	recipe   *cache.Recipe
+	output   cache.Output // of a Hit without SameAs
+	saved    time.Duration
+	bytes    int64
+	err      error
+	identity string // equal for steps that are known to be the same work
+}
+
+// Estimate is what the work took when it was last done. Zero is not known.
+type Estimate struct {
+	Seconds float64 `json:"seconds"`
+	Bytes   int64   `json:"bytes"`
+}
+
+// Work counts the steps that a run would or might do.
+func (p *Plan) Work() (run, maybe int) {
+	for _, s := range p.Steps {
+		switch s.Decision {
+		case Run:
+			run++
+		case Maybe:
+			maybe++
+		}
+	}
+	return run, maybe
+}
+
+// Plan decides about each of nodes and of what they depend on. It has no side
+// effects. The error joins a [NodeError] for each node that cannot be described.
+func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
+	order, err := Sort(nodes)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Steps: make([]*Step, len(order))}
+	steps := make(map[*Node]*Step, len(order))
+	done := make(map[*Node]chan struct{}, len(order))
+	for i, n := range order {
+		p.Steps[i] = &Step{Node: n}
+		steps[n], done[n] = p.Steps[i], make(chan struct{})
+	}
+	// The group has no limit: a goroutine that waited for a dependency while
+	// holding a place in the group could keep that dependency from starting.
+	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	var g errgroup.Group
+	for _, s := range p.Steps {
+		g.Go(func() error {
+			defer close(done[s.Node])
+			deps := make([]*Step, len(s.Node.Deps))
+			for i, d := range s.Node.Deps {
+				<-done[d]
+				deps[i] = steps[d]
+			}
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			s.err = r.plan(ctx, s, deps)
+			return nil
+		})
+	}
+	g.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	p.share(steps)
+	var errs []error
+	for _, s := range p.Steps {
+		if s.err != nil && !errors.Is(s.err, errDependency) {
+			errs = append(errs, &NodeError{s.Node, s.err})
+		}
+	}
+	return p, errors.Join(errs...)
+}
+
+var errDependency = errors.New("a dependency cannot be planned")
+
+// plan decides about one step whose dependencies have been decided about.
+func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	inputs := make(Inputs, len(deps))
+	known := true
+	for _, d := range deps {
+		switch {
+		case d.err != nil:
+			return errDependency
+		case d.Decision == Hit:
+			inputs[d.Node.Address] = d.output
+		default:
+			known = false
+		}
+	}
+	if !known {
+		return r.planUnknown(ctx, s, inputs)
+	}
+	if err := r.bind(ctx, s, inputs); err != nil {
+		return err
+	}
+	entry, miss, err := r.get(s.Key)
+	if err != nil {
+		return err
+	}
+	forced := r.Force != nil && r.Force(s.Node)
+	if forced {
+		entry = nil
+	}
+	if err := r.judge(ctx, s, entry); err != nil {
+		return err
+	}
+	if forced && s.Decision == Hit {
+		s.Decision = Run
+	}
+	if s.Decision == Hit {
+		if entry != nil {
+			s.saved = time.Duration(entry.Seconds * float64(time.Second))
+			s.bytes = entry.Bytes
+		}
+		return nil
+	}
+	r.explain(ctx, s, forced, miss)
+	return nil
+}
+
+// planUnknown decides about a step some of whose inputs will be known only when
+// a dependency has run. Its work must run if no work like it, whatever those
+// inputs were, has ever been done.
+func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs) error {
+	s.spec = Spec{Address: s.Node.Address, Kind: s.Node.Kind, Inputs: inputs}
+	s.Decision = Maybe
+	params, err := s.Node.Bind(inputs)
+	if errors.Is(err, ErrUnknown) {
+		s.Reasons = []Reason{{Component: "dependency", Text: "a dependency will run"}}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.spec.Params = params
+	partial, err := r.partial(ctx, s.spec)
+	if err != nil {
+		return err
+	}
+	if err := r.judge(ctx, s, nil); err != nil {
+		return err
+	}
+	if s.Decision == Maybe && !r.Cache.Marked(partial) {
+		s.Decision = Run
+	}
+	if len(s.Reasons) == 0 {
+		s.Reasons = []Reason{{Component: "dependency", Text: "a dependency will run"}}
+	}
+	if k, err := r.Cache.Latest(r.Scope, s.Node.Address); err == nil {
+		s.estimate(r, k)
+	} else if s.Decision == Run {
+		s.Reasons = []Reason{neverBuilt}
+	}
+	return nil
+}
+
+// bind fills in the step's parameters, recipe and key.
+func (r *Runner) bind(ctx context.Context, s *Step, inputs Inputs) error {
+	params, err := s.Node.Bind(inputs)
+	if err != nil {
+		return err
+	}
+	s.spec = Spec{Address: s.Node.Address, Kind: s.Node.Kind, Params: params, Inputs: inputs, Known: true}
+	s.recipe, err = r.describe(ctx, s.spec)
+	if err != nil {
+		return err
+	}
+	s.Key = s.recipe.Key()
+	s.spec.Key = s.Key
+	return nil
+}
+
+func (r *Runner) describe(ctx context.Context, spec Spec) (*cache.Recipe, error) {
+	recipe := cache.NewRecipe(spec.Kind)
+	err := r.Worker.Describe(ctx, spec, recipe)
+	return recipe, err
+}
+
+// partial returns the key of the recipe less all that depends on inputs.
+func (r *Runner) partial(ctx context.Context, spec Spec) (cache.Key, error) {
+	spec.Inputs, spec.Known, spec.Key = nil, false, cache.Key{}
+	recipe, err := r.describe(ctx, spec)
+	if err != nil {
+		return cache.Key{}, err
+	}
+	return recipe.Key(), nil
+}
+
+// get returns the entry of k, or why there is none.
+func (r *Runner) get(k cache.Key) (entry *cache.Entry, miss, err error) {
+	entry, err = r.Cache.Get(k)
+	if errors.Is(err, cache.ErrMiss) {
+		return nil, err, nil
+	}
+	return entry, nil, err
+}
+
+// judge takes over the worker's verdict.
+func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) error {
+	v, err := r.Worker.Check(ctx, s.spec, entry)
+	if err != nil {
+		return err
+	}
+	s.Decision, s.Action, s.Reasons, s.output = v.Decision, v.Action, v.Reasons, v.Output
+	return nil
+}
+
+// share lets steps that are the same work refer to the first of them.
+func (p *Plan) share(steps map[*Node]*Step) {
+	leaders := map[string]*Step{}
+	for _, s := range p.Steps {
+		if s.err != nil {
+			continue
+		}
+		s.identity = s.identify(steps)
+		if s.Decision == Hit || s.identity == "" {
+			continue
+		}
+		leader := leaders[s.identity]
+		if leader == nil {
+			leaders[s.identity] = s
+			continue
+		}
+		s.SameAs, s.Decision, s.Estimate = leader, Hit, Estimate{}
+		s.Reasons = []Reason{{Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address}}
+	}
+}
+
+// identify returns what is equal for steps that are the same work: the key, or
+// while that is not known, the parameters with each dependency's address
+// replaced by the dependency's own identity. It is empty if nothing is known.
+func (s *Step) identify(steps map[*Node]*Step) string {
+	if !s.Key.IsZero() {
+		return s.Key.String()
+	}
+	if s.spec.Params == nil {
+		return ""
+	}
+	b, err := json.Marshal(s.spec.Params)
+	if err != nil {
+		return ""
+	}
+	text := string(b)
+	for _, d := range s.Node.Deps {
+		id := steps[d].identity
+		if id == "" {
+			return ""
+		}
+		quoted, _ := json.Marshal(d.Address)
+		text = strings.ReplaceAll(text, string(quoted), id)
+	}
+	return cache.DigestOf([]byte(s.Node.Kind + "\x00" + text)).Hex()
+}
+
+// remaining returns for each step the time of the longest path from its start
+// to the end of the plan, by the estimates; a step without one counts as a second.
+func (p *Plan) remaining() map[*Step]time.Duration {
+	steps := make(map[*Node]*Step, len(p.Steps))
+	left := make(map[*Step]time.Duration, len(p.Steps))
+	for _, s := range p.Steps {
+		steps[s.Node] = s
+	}
+	for i := len(p.Steps) - 1; i >= 0; i-- {
+		s := p.Steps[i]
+		own := time.Duration(s.Estimate.Seconds * float64(time.Second))
+		if own <= 0 {
+			own = time.Second
+		}
+		if s.Decision == Hit {
+			own = 0
+		}
+		left[s] += own // what dependents have left here is the longest of theirs
+		for _, d := range s.Node.Deps {
+			left[steps[d]] = max(left[steps[d]], left[s])
+		}
+	}
+	return left
+}
+
+// String is the decision with its address, for messages of tests.
+func (s *Step) String() string { return fmt.Sprintf("%s %s", s.Decision, s.Node.Address) }

@@ -1,0 +1,173 @@
+package bottlefile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// block is a block whose names have been checked against its schema. Its
+// expressions have not been evaluated.
+type block struct {
+	schema      *BlockSchema
+	labels      []string
+	labelRanges []hcl.Range
+	defRange    hcl.Range // of the header
+	pos         string    // the place of the header
+	attrs       map[string]*attr
+	order       []*attr // in the order of the schema, or of the file with AnyAttrs
+	blocks      map[string][]*block
+}
+
+type attr struct {
+	*hcl.Attribute
+	schema *AttrSchema
+	// each tells whether the value can differ between the instances of a for_each.
+	each bool
+}
+
+func newAttr(a *hcl.Attribute, s *AttrSchema) *attr {
+	n := &attr{Attribute: a, schema: s}
+	for _, t := range a.Expr.Variables() {
+		n.each = n.each || t.RootName() == "each"
+	}
+	return n
+}
+
+// label returns the block's first label.
+func (b *block) label() string { return b.labels[0] }
+
+// labelRange returns where the first label stands.
+func (b *block) labelRange() hcl.Range {
+	if len(b.labelRanges) > 0 {
+		return b.labelRanges[0]
+	}
+	return b.defRange
+}
+
+// one returns the block of that name, nil if it is not written.
+func (b *block) one(name string) *block {
+	if bs := b.blocks[name]; len(bs) > 0 {
+		return bs[0]
+	}
+	return nil
+}
+
+// readBlock checks the names in a block's body, and those of the blocks in it.
+func readBlock(hb *hcl.Block, s *BlockSchema) (*block, hcl.Diagnostics) {
+	b, diags := readBody(hb.Body, s, hb.DefRange)
+	b.labels, b.labelRanges = hb.Labels, hb.LabelRanges
+	return b, diags
+}
+
+func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnostics) {
+	b := &block{schema: s, defRange: def, pos: place(def), attrs: map[string]*attr{}, blocks: map[string][]*block{}}
+	if s.AnyAttrs {
+		attrs, diags := body.JustAttributes()
+		for _, a := range sortedAttrs(attrs) {
+			b.add(newAttr(a, &AttrSchema{Name: a.Name}))
+		}
+		return b, diags
+	}
+	content, diags := body.Content(s.body())
+	diags = improveNames(diags, s)
+	for _, as := range s.Attrs {
+		switch a := content.Attributes[as.Name]; {
+		case a != nil:
+			b.add(newAttr(a, as))
+		case as.Required && !misspelt(diags, as.Name):
+			diags = append(diags, missingAttr(s, as, def))
+		}
+	}
+	for _, hb := range content.Blocks {
+		ns := s.block(hb.Type)
+		n, nd := readBlock(hb, ns)
+		diags = append(diags, nd...)
+		if earlier := b.one(hb.Type); earlier != nil && !ns.Many {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: fmt.Sprintf("Duplicate %s block", hb.Type),
+				Detail:  fmt.Sprintf("A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", s.Name, hb.Type, place(earlier.defRange)),
+				Subject: hb.DefRange.Ptr(),
+			})
+			continue
+		}
+		b.blocks[hb.Type] = append(b.blocks[hb.Type], n)
+	}
+	return b, diags
+}
+
+func (b *block) add(a *attr) {
+	b.attrs[a.Name] = a
+	b.order = append(b.order, a)
+}
+
+func missingAttr(s *BlockSchema, as *AttrSchema, def hcl.Range) *hcl.Diagnostic {
+	return &hcl.Diagnostic{
+		Severity: hcl.DiagError, Summary: fmt.Sprintf("Missing attribute %q", as.Name),
+		Detail:  fmt.Sprintf("A %s block needs the attribute %q: %s", s.Name, as.Name, lowerFirst(as.Doc)),
+		Subject: def.Ptr(),
+	}
+}
+
+// improveNames puts this language's words, and suggestions that HCL's do not
+// reach, into diagnostics about names.
+func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
+	var attrs, blocks []string
+	for _, a := range s.Attrs {
+		attrs = append(attrs, a.Name)
+	}
+	for _, b := range s.Blocks {
+		blocks = append(blocks, b.Name)
+	}
+	in := "in a " + s.Name + " block"
+	if s == Schema {
+		in = "at the top level of a bottle file"
+	}
+	for _, d := range diags {
+		name, ok := quotedIn(d.Detail)
+		switch {
+		case !ok:
+		case d.Summary == "Unsupported argument":
+			d.Summary = fmt.Sprintf("Unknown attribute %q", name)
+			d.Detail = fmt.Sprintf("There is no attribute %q %s.%s", name, in, nameHint(name, attrs, blocks, "a block: write it without the equals sign", allowed(attrs)))
+		case d.Summary == "Unsupported block type":
+			d.Summary = fmt.Sprintf("Unknown block %q", name)
+			d.Detail = fmt.Sprintf("There is no block %q %s.%s", name, in, nameHint(name, blocks, attrs, "an attribute: write it with an equals sign", allowed(blocks)))
+		}
+	}
+	return diags
+}
+
+func nameHint(name string, names, others []string, asOther, fallback string) string {
+	for _, o := range others {
+		if o == name {
+			return fmt.Sprintf(" %q is %s.", name, asOther)
+		}
+	}
+	if m := suggest(name, names); m != "" {
+		return fmt.Sprintf(" Did you mean %q?", m)
+	}
+	if m := suggest(name, others); m != "" {
+		return fmt.Sprintf(" Did you mean %q, which is %s?", m, asOther)
+	}
+	return fallback
+}
+
+func allowed(names []string) string {
+	if len(names) == 0 {
+		return " None is allowed here."
+	}
+	return " Allowed here: " + strings.Join(names, ", ") + "."
+}
+
+// misspelt reports whether a diagnostic already suggests name, so that its
+// absence need not be reported too.
+func misspelt(diags hcl.Diagnostics, name string) bool {
+	for _, d := range diags {
+		if strings.Contains(d.Detail, fmt.Sprintf("Did you mean %q", name)) {
+			return true
+		}
+	}
+	return false
+}

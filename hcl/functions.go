@@ -1,0 +1,160 @@
+package bottlefile
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// pureFunctions are those whose result depends on nothing but their arguments.
+// Those of Terraform's names do what Terraform's do. There is no clock, no
+// randomness and no environment among them.
+var pureFunctions = map[string]function.Function{
+	// numbers
+	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc,
+	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
+
+	// text
+	"chomp": stdlib.ChompFunc, "endswith": endsWithFunc, "format": guarded(stdlib.FormatFunc, checkFormat),
+	"formatlist": guarded(stdlib.FormatListFunc, checkFormat), "indent": guarded(stdlib.IndentFunc, checkIndent), "join": stdlib.JoinFunc, "lower": stdlib.LowerFunc,
+	"regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc, "replace": replaceFunc, "split": stdlib.SplitFunc,
+	"startswith": startsWithFunc, "strcontains": strContainsFunc, "strlen": stdlib.StrlenFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc,
+	"title": stdlib.TitleFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc,
+	"trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
+
+	// collections
+	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc,
+	"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
+	"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
+	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": matchKeysFunc, "merge": stdlib.MergeFunc,
+	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
+	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
+	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "sum": sumFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+
+	// encodings
+	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
+	"jsondecode": guarded(stdlib.JSONDecodeFunc, checkJSON), "jsonencode": stdlib.JSONEncodeFunc, "urldecode": urlDecodeFunc, "urlencode": urlEncodeFunc,
+
+	// hashes
+	"md5": md5Func, "sha1": sha1Func, "sha256": sha256Func, "sha512": sha512Func, "base64sha256": base64SHA256Func, "base64sha512": base64SHA512Func,
+
+	// networks
+	"cidrhost": cidrHostFunc, "cidrnetmask": cidrNetmaskFunc, "cidrsubnet": cidrSubnetFunc, "cidrsubnets": cidrSubnetsFunc, "stable_subnet": stableSubnetFunc,
+
+	// paths and times
+	"basename": basenameFunc, "dirname": dirnameFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
+
+	// types
+	"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
+	"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+	"tostring": stdlib.MakeToFunc(cty.String), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+}
+
+// functionsOnly returns a context with all functions and no values.
+func (f *File) functionsOnly() *hcl.EvalContext {
+	all := maps.Clone(pureFunctions)
+	maps.Copy(all, f.files.functions())
+	return &hcl.EvalContext{Functions: all}
+}
+
+// guarded wraps a function whose arguments can ask for more memory or time than
+// there is.
+func guarded(f function.Function, check func(args []cty.Value) error) function.Function {
+	return function.New(&function.Spec{
+		Description: f.Description(),
+		Params:      f.Params(),
+		VarParam:    f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if err := check(args); err != nil {
+				return cty.NilType, err
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
+	})
+}
+
+var widthRE = regexp.MustCompile(`%[^A-Za-z%]*[0-9]{5}`)
+
+func checkFormat(args []cty.Value) error {
+	f, _ := args[0].Unmark()
+	if f.IsKnown() && !f.IsNull() && widthRE.MatchString(f.AsString()) {
+		return function.NewArgErrorf(0, "a width or precision may have at most four digits")
+	}
+	for _, a := range args[1:] {
+		if a, _ = a.Unmark(); a.IsKnown() && !a.IsNull() && a.Type() == cty.Number && a.AsBigFloat().MantExp(nil) > maxBits {
+			return fmt.Errorf("a number is too large to be written")
+		}
+	}
+	return nil
+}
+
+func checkIndent(args []cty.Value) error {
+	n, _ := args[0].Unmark()
+	if n.IsKnown() && !n.IsNull() && (n.GreaterThan(cty.NumberIntVal(1000)).True() || n.LessThan(cty.Zero).True()) {
+		return function.NewArgErrorf(0, "the number of spaces is from 0 to 1000")
+	}
+	return nil
+}
+
+func checkProduct(args []cty.Value) error {
+	n := 1
+	for _, a := range args {
+		if a, _ = a.Unmark(); a.IsKnown() && !a.IsNull() && a.CanIterateElements() {
+			n *= max(1, a.LengthInt())
+		}
+		if n > MaxInstances {
+			return fmt.Errorf("the product has more than %d elements", MaxInstances)
+		}
+	}
+	return nil
+}
+
+// checkJSON bounds the nesting of a JSON text, whose decoder recurses.
+func checkJSON(args []cty.Value) error {
+	s, _ := args[0].Unmark()
+	if !s.IsKnown() || s.IsNull() {
+		return nil
+	}
+	depth, inString := 0, false
+	text := s.AsString()
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > MaxNesting {
+				return function.NewArgErrorf(0, "it is nested more than %s deep", strconv.Itoa(MaxNesting))
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// textFunc makes a function from one string to another.
+func textFunc(description string, impl func(string) (string, error)) function.Function {
+	return function.New(&function.Spec{
+		Description: description,
+		Params:      []function.Parameter{{Name: "str", Type: cty.String}},
+		Type:        function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			s, err := impl(args[0].AsString())
+			if err != nil {
+				return cty.UnknownVal(cty.String), function.NewArgError(0, err)
+			}
+			return cty.StringVal(s), nil
+		},
+	})
+}

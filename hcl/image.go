@@ -1,0 +1,272 @@
+package bottlefile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"bottlebuild/tasks"
+)
+
+var imageSchema = &BlockSchema{
+	Name: "image", Labels: []string{"name"}, Many: true,
+	Doc: "An image that BuildKit builds, as image.NAME.",
+	Attrs: []*AttrSchema{
+		forEachAttr,
+		{Name: "context", Type: cty.String, TypeName: "directory", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file."},
+		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context."},
+		{Name: "dockerfile_inline", Type: cty.String, InKey: true, Doc: "Content of the Dockerfile, instead of a file."},
+		{Name: "target", Type: cty.String, InKey: true, Doc: "Stage to build; the last one if unset."},
+		{Name: "args", Type: cty.Map(cty.String), InKey: true, Doc: "Build arguments; null leaves one unset."},
+		{Name: "labels", Type: cty.Map(cty.String), InKey: true, Doc: "Labels of the image; null leaves one out."},
+		{Name: "contexts", Type: cty.DynamicPseudoType, TypeName: "map of images and strings", InKey: true, Doc: "Named contexts: an image, a directory (\"./lib\") or a URL (\"docker-image://…\")."},
+		{Name: "platforms", Type: cty.List(cty.String), InKey: true, Early: true, Doc: "Platforms to build for: \"linux/amd64\"; the builder's own if unset."},
+		{Name: "no_cache", Type: cty.Bool, Default: "false", Doc: "Builds every step again."},
+		{Name: "reproducible", Type: cty.Bool, Default: "true", InKey: true, Doc: "Makes equal inputs yield equal bytes: timestamps are fixed."},
+	},
+}
+
+// image reads the parameters of a build.
+func (d *decoder) image() tasks.Image {
+	p := tasks.Image{
+		Args:      d.dict("args", argName),
+		Labels:    d.dict("labels", labelName),
+		Platforms: d.platforms("platforms"),
+	}
+	p.NoCache, _ = d.boolean("no_cache", false)
+	p.Reproducible, _ = d.boolean("reproducible", true)
+	if v, ok := d.text("target"); ok {
+		p.Target = v.AsString()
+	}
+	ok := false
+	if p.Context, ok = d.contextDir(); !ok {
+		p.Contexts = d.contexts()
+		return p
+	}
+	inline, isInline := d.text("dockerfile_inline")
+	switch {
+	case d.b.attrs["dockerfile_inline"] != nil && d.b.attrs["dockerfile"] != nil:
+		d.report(errorAt(d.b.attrs["dockerfile_inline"].NameRange, "Contradictory attributes", "An image has either dockerfile or dockerfile_inline. Remove one of the two."))
+	case isInline:
+		p.DockerfileInline = inline.AsString()
+	case d.unset("dockerfile_inline"):
+		p.Dockerfile = d.dockerfile(p.Context)
+	}
+	p.Contexts = d.contexts()
+	return p
+}
+
+// contextDir returns the absolute path of the context, which is there.
+func (d *decoder) contextDir() (string, bool) {
+	v, ok := d.text("context")
+	if !ok {
+		return d.ev.f.opts.Dir, d.unset("context")
+	}
+	s := v.AsString()
+	if strings.Contains(s, "://") || strings.HasPrefix(s, "git@") {
+		d.fault(v, "Context is not a directory", "%s is a URL. The context is a directory; a URL can be a named context: contexts = { src = %s }.", v.quote(), v.quote())
+		return "", false
+	}
+	return d.directory(v)
+}
+
+// directory returns the absolute path of a directory that is there.
+func (d *decoder) directory(v value) (string, bool) {
+	path, ok := d.hostPath(v)
+	if !ok {
+		return "", false
+	}
+	switch fi, err := d.ev.f.files.stat(path); {
+	case err != nil:
+		d.fault(v, "No such directory", "There is no directory %s: %s. Paths are relative to the bottle file.%s", path, reason(err), sibling(path))
+		return "", false
+	case !fi.IsDir():
+		d.fault(v, "Not a directory", "%s is a file; %s is a directory.", path, v.name())
+		return "", false
+	}
+	return path, true
+}
+
+// hostPath makes a path of this machine absolute.
+func (d *decoder) hostPath(v value) (string, bool) {
+	s := v.AsString()
+	switch {
+	case s == "~" || strings.HasPrefix(s, "~/"):
+		d.fault(v, "Invalid path", "%s: ~ is not expanded in a bottle file. Write an absolute path, or one relative to the bottle file.", v.quote())
+		return "", false
+	case strings.ContainsRune(s, 0):
+		d.fault(v, "Invalid path", "%s has a zero byte.", v.name())
+		return "", false
+	case filepath.IsAbs(s):
+		return filepath.Clean(s), true
+	}
+	return filepath.Join(d.ev.f.opts.Dir, s), true
+}
+
+func (d *decoder) dockerfile(context string) string {
+	path, a := filepath.Join(context, "Dockerfile"), d.b.attrs["context"]
+	v, given := d.text("dockerfile")
+	switch {
+	case given && filepath.IsAbs(v.AsString()):
+		path, a = filepath.Clean(v.AsString()), v.attr
+	case given:
+		path, a = filepath.Join(context, v.AsString()), v.attr
+	case !d.unset("dockerfile"):
+		return ""
+	}
+	at := d.b.defRange
+	if a != nil {
+		at = a.Expr.Range()
+	}
+	fi, err := d.ev.f.files.stat(path)
+	switch {
+	case err != nil:
+		d.report(errorAt(at, "No such Dockerfile", "There is no file %s: %s. Name another with dockerfile, relative to the context, or write it here with dockerfile_inline.%s", path, reason(err), sibling(path)))
+	case fi.IsDir():
+		d.report(errorAt(at, "Not a file", "%s is a directory; dockerfile names a file in the context.", path))
+	}
+	return path
+}
+
+// contexts reads the named contexts, each an image or a string.
+func (d *decoder) contexts() map[string]tasks.Context {
+	raw, a, ok := d.object("contexts")
+	if !ok {
+		return nil
+	}
+	v, _ := raw.Unmark()
+	whole := value{Value: v, attr: a}
+	if ty := v.Type(); !v.IsKnown() || !ty.IsMapType() && !ty.IsObjectType() || ty.Equals(imageType) {
+		if u := unmark(raw); u.poisoned || !v.IsKnown() {
+			d.resolve(raw, a, cty.Map(cty.String), "")
+			return nil
+		}
+		d.fault(whole, "Wrong type", "contexts is a map from names to images or strings, { base = image.base }, not a %s.", friendly(v.Type()))
+		return nil
+	}
+	contexts := map[string]tasks.Context{}
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		name := k.AsString()
+		if name == "" {
+			d.fault(whole, "Invalid name in contexts", "The name of a context is empty.")
+			continue
+		}
+		if c, ok := d.namedContext(e, a, name); ok {
+			contexts[name] = c
+		}
+	}
+	if len(contexts) == 0 {
+		return nil
+	}
+	return contexts
+}
+
+func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context, bool) {
+	if address, isImage := d.imageAddress(e, value{attr: a, key: name}); isImage {
+		d.res.dependOn(address)
+		return tasks.Context{Image: address}, address != ""
+	}
+	v, ok := d.resolve(e, a, cty.String, name)
+	if !ok || v.IsNull() {
+		return tasks.Context{}, false
+	}
+	s := v.AsString()
+	scheme, rest, isURL := strings.Cut(s, "://")
+	switch {
+	case strings.HasPrefix(s, "target:"):
+		d.fault(v, "Invalid context", "%s: an image of this file is referred to without quotes, as image.%s.", v.name(), strings.TrimPrefix(s, "target:"))
+		return tasks.Context{}, false
+	case isURL && scheme == "docker-image":
+		if why := referenceFault(rest); why != "" {
+			d.fault(v, "Invalid image reference", "%s: %s in %s.", v.name(), why, v.quote())
+			return tasks.Context{}, false
+		}
+		return tasks.Context{Ref: s}, true
+	case isURL || strings.HasPrefix(s, "git@"):
+		return tasks.Context{Ref: s}, true
+	case s == "":
+		d.fault(v, "Empty value", "%s is empty. It is an image, a directory or a URL.", v.name())
+		return tasks.Context{}, false
+	}
+	dir, ok := d.directory(v)
+	return tasks.Context{Dir: dir}, ok
+}
+
+// imageAddress returns the address of the image that a value stands for, and
+// whether it is an image at all. The address is empty if which image it is
+// depends on what is known only later.
+func (d *decoder) imageAddress(raw cty.Value, at value) (string, bool) {
+	v, marks := raw.Unmark()
+	if !v.Type().IsObjectType() || !v.Type().HasAttribute("image") || v.Type().AttributeType("image") != imageCapsule || v.IsNull() {
+		return "", false
+	}
+	if v.IsKnown() {
+		if c, _ := v.GetAttr("image").Unmark(); c.IsKnown() && !c.IsNull() {
+			return c.EncapsulatedValue().(*imageRef).address, true
+		}
+	}
+	if _, bad := marks[poisonMark{}]; !bad {
+		d.fault(at, "Value not known", "Which image %s is must be known before anything runs, and this depends on %s.", at.name(), afterRun(unmark(raw).refs))
+	}
+	return "", true
+}
+
+func friendly(ty cty.Type) string {
+	if ty.Equals(imageType) {
+		return "single image"
+	}
+	return ty.FriendlyName()
+}
+
+func (d *decoder) platforms(name string) []string {
+	var ps []string
+	for _, v := range d.list(name) {
+		if d.checkPlatform(v) {
+			ps = append(ps, v.AsString())
+		}
+	}
+	return ps
+}
+
+func argName(key string) string {
+	if key == "" || strings.ContainsAny(key, "= \t\n\x00") {
+		return "a build argument's name has no spaces and no equals sign"
+	}
+	return ""
+}
+
+func labelName(key string) string {
+	if key == "" || strings.ContainsAny(key, "=\n\x00") {
+		return "a label's name is not empty and has no equals sign"
+	}
+	return ""
+}
+
+// reason is what the system says of a file, without the path.
+func reason(err error) string {
+	if os.IsNotExist(err) {
+		return "it does not exist"
+	}
+	return withoutPath(err)
+}
+
+// sibling suggests a file beside a path that is not there.
+func sibling(path string) string {
+	f, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(1000)
+	if err != nil {
+		return ""
+	}
+	if m := suggest(filepath.Base(path), names); m != "" {
+		return fmt.Sprintf(" Did you mean %q?", m)
+	}
+	return ""
+}

@@ -1,0 +1,108 @@
+package bottlefile
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// Options is what [Load] needs. Only Path, Source and Dir are required.
+type Options struct {
+	Path   string // the file's name in messages and node positions
+	Source []byte // its content, see [ReadFile]
+	Dir    string // absolute; paths in the file are relative to it
+	// Project is the scope of machines: those of one project that no file
+	// declares any more are orphans. Empty: Dir and the base name of Path.
+	Project string
+	Vars    map[string]Var // values given for variables
+	Version string         // of bottlebuild, for required_version; empty: not checked
+}
+
+// Var is a value given for a variable.
+type Var struct {
+	Value  string // a string, or for other types an HCL or JSON expression
+	Origin string // where it comes from, for messages: "--var", "BOTTLE_VAR_node"
+}
+
+// File is a loaded bottle file. It is safe for concurrent use.
+type File struct {
+	opts    Options
+	sources map[string]*hcl.File
+
+	settings   *block
+	variables  []*variable
+	locals     map[string]*attr
+	localNames []string // in the order of the file
+	registries []*registry
+	decls      []*decl // images and bottles, in the order of the file
+	groups     []*group
+	outputs    []*output
+
+	files *fileReader
+	eval  *evaluator // what was found while compiling; read-only afterwards
+	units []*unit
+	valid bool
+}
+
+// Load parses and compiles a bottle file. It reports every fault it can find.
+// The file that it returns is never nil; one with errors has no nodes, and
+// serves [WriteDiagnostics] only. A cancelled ctx ends it early with an error
+// diagnostic.
+func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
+	if o.Project == "" {
+		o.Project = filepath.Join(o.Dir, filepath.Base(o.Path))
+	}
+	f := &File{
+		opts:    o,
+		sources: map[string]*hcl.File{o.Path: {Bytes: o.Source}},
+		locals:  map[string]*attr{},
+		files:   &fileReader{dir: o.Dir, seen: map[string]fileContent{}},
+	}
+	if diags := checkBounds(o.Source, o.Path, hclsyntax.LexConfig); diags.HasErrors() {
+		f.sources[o.Path].Bytes = nil // too long to look for a snippet in
+		return f, diags
+	}
+	parsed, diags := hclsyntax.ParseConfig(o.Source, o.Path, hcl.InitialPos)
+	f.sources[o.Path] = parsed
+	if diags.HasErrors() {
+		return f, tidy(diags)
+	}
+	diags = append(diags, f.declare(parsed.Body)...)
+	diags = append(diags, f.compile(ctx)...)
+	f.valid = !diags.HasErrors()
+	return f, tidy(diags)
+}
+
+// declare reads the blocks at the top level and gives each its name.
+func (f *File) declare(body hcl.Body) hcl.Diagnostics {
+	top, diags := readBody(body, Schema, hcl.Range{Filename: f.opts.Path, Start: hcl.InitialPos, End: hcl.InitialPos})
+	if b := top.one(settingsSchema.Name); b != nil {
+		f.settings = b
+		diags = append(diags, f.checkVersion()...)
+	}
+	diags = append(diags, f.declareVariables(top.blocks[variableSchema.Name])...)
+	diags = append(diags, f.declareLocals(top.blocks[localsSchema.Name])...)
+	names := nameTable{}
+	for _, b := range top.blocks[registrySchema.Name] {
+		diags = append(diags, names.add(b)...)
+		f.registries = append(f.registries, &registry{block: b})
+	}
+	for _, kind := range []*BlockSchema{imageSchema, bottleSchema} {
+		for _, b := range top.blocks[kind.Name] {
+			diags = append(diags, names.add(b)...)
+			f.decls = append(f.decls, newDecl(b))
+		}
+	}
+	sortDecls(f.decls)
+	for _, b := range top.blocks[groupSchema.Name] {
+		diags = append(diags, names.add(b)...)
+		f.groups = append(f.groups, &group{block: b})
+	}
+	for _, b := range top.blocks[outputSchema.Name] {
+		diags = append(diags, names.add(b)...)
+		f.outputs = append(f.outputs, &output{block: b})
+	}
+	return diags
+}

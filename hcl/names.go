@@ -1,0 +1,48 @@
+package bottlefile
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// nameRE is what names of declarations look like: they are written unquoted in
+// references and on command lines.
+var nameRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,127}$`)
+
+// nameTable holds the labels in use, by kind and label.
+type nameTable map[string]*block
+
+// add checks a block's label and reports a second block of that label.
+func (t nameTable) add(b *block) hcl.Diagnostics {
+	kind, name := b.schema.Name, b.label()
+	if !nameRE.MatchString(name) {
+		hint := ""
+		if s := slug(name, "_"); nameRE.MatchString(s) {
+			hint = " Did you mean \"" + s + "\"?"
+		}
+		return hcl.Diagnostics{errorAt(b.labelRange(), "Invalid name", "The name %.80q of this %s is not valid: a name starts with a letter or underscore, and goes on with letters, digits, underscores and hyphens, up to 128 in all.%s", name, kind, hint)}
+	}
+	id := kind + "." + name
+	if first := t[id]; first != nil {
+		d := errorAt(b.labelRange(), "Duplicate "+kind, "%s is declared at %s already. Give one of the two another name.", id, place(first.defRange))
+		d.Context = b.defRange.Ptr()
+		return hcl.Diagnostics{d}
+	}
+	t[id] = b
+	return nil
+}
+
+// slug replaces what may not stand in a name by sep, and cuts sep at both ends.
+func slug(s, sep string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(sep)
+		}
+	}
+	return strings.Trim(b.String(), sep)
+}

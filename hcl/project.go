@@ -1,0 +1,9 @@
+package bottlefile
+
+import "github.com/hashicorp/hcl/v2"
+
+// Diagnostics are what is wrong with a bottle file, each with its place.
+type Diagnostics = hcl.Diagnostics
+
+// Project returns the scope of the file's nodes and machines, see [Options].
+func (f *File) Project() string { return f.opts.Project }

@@ -1,0 +1,6 @@
+bottle "a" {
+  image = "alpine:3"
+  machine {
+    name = "x-${bottle.a.machine.name}" # error: bottle.a → bottle.a
+  }
+}

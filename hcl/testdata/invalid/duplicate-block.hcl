@@ -1,0 +1,8 @@
+image "a" {}
+bottle "b" {
+  image = image.a
+  pack {}
+  pack {} # error: the first is at bottles.hcl:5
+  machine {}
+  machine {} # error: at most one machine block
+}

@@ -1,0 +1,28 @@
+bottle "a" {
+  image = "alpine:3"
+  machine {
+    port {
+      host  = 8080
+      guest = 80
+    }
+  }
+}
+bottle "b" {
+  image = "alpine:3"
+  machine {
+    port {
+      host  = 8080 # error: bottle.a.machine and bottle.b.machine both publish port 8080
+      guest = 80
+    }
+  }
+}
+bottle "c" {
+  for_each = toset(["x", "y"])
+  image    = "alpine:3"
+  machine {
+    port {
+      host  = 9090 # error: Instances of one for_each differ by each.key
+      guest = 80
+    }
+  }
+}

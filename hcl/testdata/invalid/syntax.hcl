@@ -1,0 +1,3 @@
+image "a" {
+  context = "images/base
+} # error: Invalid multi-line string

@@ -1,0 +1,3 @@
+variable "token" { # error: BOTTLE_VAR_token
+  type = string
+}

@@ -1,0 +1,5 @@
+variable "a" {
+  type     = string
+  default  = null # error: which nullable = false excludes
+  nullable = false
+}

@@ -1,0 +1,5 @@
+variable "a" { default = "x" }
+variable "b" {
+  default   = var.a # error: default may not refer to other values
+  sensitive = var.a # error: sensitive may not refer to other values
+}

@@ -1,0 +1,141 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks/buildkit"
+)
+
+// kindAnalysis is the kind of entries that hold what a Dockerfile reads, so
+// that a cached run need not translate it again.
+const kindAnalysis = "analysis"
+
+// analyze returns what a Dockerfile reads. An analysis that was saved holds for
+// as long as each of its base images is still what its reference stands for.
+func (w *Worker) analyze(ctx context.Context, def buildkit.Definition) (*buildkit.Analysis, error) {
+	recipe, err := w.analysisRecipe(def)
+	if err != nil {
+		return nil, err
+	}
+	key := recipe.Key()
+	w.mu.Lock()
+	known := w.analyses[key]
+	w.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	a, err := w.savedAnalysis(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if a == nil {
+		a, err = buildkit.Analyze(ctx, buildkit.AnalyzeRequest{
+			Definition: def, BuildPlatform: w.Platform, Store: w.Store, Resolve: w.resolveBase,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.analyses == nil {
+		w.analyses = map[cache.Key]*buildkit.Analysis{}
+	}
+	w.analyses[key] = a
+	return a, nil
+}
+
+func (w *Worker) analysisRecipe(def buildkit.Definition) (*cache.Recipe, error) {
+	b, err := json.Marshal(def)
+	if err != nil {
+		return nil, fmt.Errorf("encode definition: %w", err)
+	}
+	r := cache.NewRecipe(kindAnalysis)
+	r.Add("tool.buildkit", buildkit.Version())
+	r.Add("platform", w.Platform)
+	r.AddDigest("definition", cache.DigestOf(b))
+	return r, nil
+}
+
+// savedAnalysis returns nil if there is none that still holds.
+func (w *Worker) savedAnalysis(ctx context.Context, key cache.Key) (*buildkit.Analysis, error) {
+	entry, err := w.Store.Get(key)
+	if errors.Is(err, cache.ErrMiss) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &buildkit.Analysis{}
+	if err := json.Unmarshal([]byte(entry.Output.Attrs[kindAnalysis]), a); err != nil {
+		return nil, nil
+	}
+	for _, b := range a.Images {
+		d, err := w.resolve(ctx, b.Ref)
+		if err != nil {
+			return nil, err
+		}
+		if d.String() != b.Digest {
+			return nil, nil
+		}
+	}
+	return a, nil
+}
+
+func (w *Worker) saveAnalysis(def buildkit.Definition, a *buildkit.Analysis) error {
+	recipe, err := w.analysisRecipe(def)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode analysis: %w", err)
+	}
+	if e, err := w.Store.Get(recipe.Key()); err == nil && e.Output.Attrs[kindAnalysis] == string(b) {
+		return nil
+	}
+	return w.Store.Put(&cache.Entry{
+		Key: recipe.Key(), Kind: kindAnalysis, Created: time.Now().UTC(), Recipe: recipe.Text(),
+		Output: cache.Output{Digest: a.Digest, Attrs: map[string]string{kindAnalysis: string(b)}},
+	})
+}
+
+// resolve returns the digest of an image reference, asked for once in a run: one
+// run sees one world.
+func (w *Worker) resolve(ctx context.Context, ref string) (cache.Digest, error) {
+	w.mu.Lock()
+	d, ok := w.resolved[ref]
+	w.mu.Unlock()
+	if ok {
+		return d, nil
+	}
+	d, err := w.Registry.Resolve(ctx, ref, false)
+	if err != nil {
+		return d, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.resolved == nil {
+		w.resolved = map[string]cache.Digest{}
+	}
+	if first, ok := w.resolved[ref]; ok {
+		return first, nil
+	}
+	w.resolved[ref] = d
+	return d, nil
+}
+
+// resolveBase is what the analysis asks about base images.
+func (w *Worker) resolveBase(ctx context.Context, ref, platform string) (digest string, config []byte, err error) {
+	d, err := w.resolve(ctx, ref)
+	if err != nil {
+		return "", nil, err
+	}
+	config, _, err = w.Registry.Config(ctx, ref, d, platform)
+	return d.String(), config, err
+}

@@ -1,0 +1,141 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/sys/userns"
+	"google.golang.org/grpc"
+)
+
+// Serve runs the embedded BuildKit daemon until it has been idle for cfg.Idle,
+// which is no error, or ctx ends. It must run in a process of its own, so that
+// a killed client leaves no container behind; that process's main calls
+// reexec.Init of github.com/moby/sys/reexec before anything else.
+func Serve(ctx context.Context, cfg DaemonConfig) error {
+	if err := embeddedUsable(cfg.Runtime); err != nil {
+		return fmt.Errorf("serve: %w: %w", ErrUnavailable, err)
+	}
+	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	unlock, err := lockState(ctx, cfg.Root)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer unlock()
+	listener, err := listenPrivate(cfg.Socket)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer os.Remove(filepath.Dir(cfg.Socket)) // stays if anything is in it
+	defer listener.Close()
+
+	d, err := newDaemon(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer d.Close()
+	gate := newIdleGate(cfg.Idle)
+	defer gate.stop()
+	server := grpc.NewServer(
+		grpc.ChainUnaryInterceptor(gate.unary, grpcerrors.UnaryServerInterceptor),
+		grpc.ChainStreamInterceptor(gate.stream, grpcerrors.StreamServerInterceptor),
+		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
+		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
+	)
+	d.Register(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-gate.expired:
+		// Nothing is in flight and nothing is let in any more.
+		server.Stop()
+	case <-ctx.Done():
+		stopWithin(server, stopWait)
+	}
+	<-served
+	return nil
+}
+
+func stopWithin(server *grpc.Server, wait time.Duration) {
+	kill := time.AfterFunc(wait, server.Stop)
+	defer kill.Stop()
+	server.GracefulStop()
+}
+
+// lockState takes the lock that buildkitd takes too.
+func lockState(ctx context.Context, root string) (unlock func(), err error) {
+	lock := flock.New(filepath.Join(root, "buildkitd.lock"), flock.SetPermissions(0o600))
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return nil, fmt.Errorf("lock %s: another BuildKit daemon uses this directory: %w", lock.Path(), err)
+	}
+	return func() { lock.Close() }, nil
+}
+
+// listenPrivate listens on a socket that only this user can connect to. The
+// caller holds the state's lock, so a socket that is there has no owner.
+func listenPrivate(socket string) (net.Listener, error) {
+	if err := privateDir(filepath.Dir(socket)); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale socket: %w", err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// embeddedUsable tells what keeps the embedded daemon from working here, if
+// anything does.
+func embeddedUsable(runtime string) error {
+	if _, err := findRuntime(runtime); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the embedded BuildKit runs as root only; run as root, " +
+			"or start a rootless BuildKit (buildkitd under rootlesskit) and name its socket with --builder or BUILDKIT_HOST")
+	}
+	return nil
+}
+
+// findRuntime returns the path of the OCI runtime to use.
+func findRuntime(name string) (string, error) {
+	candidates := ociRuntimes
+	if name != "" {
+		candidates = []string{name}
+	}
+	for _, c := range candidates {
+		if p, err := exec.LookPath(c); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("no OCI runtime is installed (looked for %s); install one with: apt-get install runc",
+		strings.Join(candidates, ", "))
+}
+
+// rootless reports whether root here is the root of a user namespace only.
+func rootless() bool { return userns.RunningInUserNS() }

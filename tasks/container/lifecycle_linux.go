@@ -1,0 +1,367 @@
+package container
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks/backend"
+)
+
+// cleanupTime bounds how long is spent on cleaning up, which a cancelled context
+// does not stop.
+const cleanupTime = 30 * time.Second
+
+// id names the machine to the runtime, and its cgroup: machines of another state
+// directory may have the same name.
+func (b *Backend) id(name string) string {
+	sum := sha256.Sum256([]byte(b.conf.StateDir))
+	return name + "." + hex.EncodeToString(sum[:4])
+}
+
+// Create implements [backend.Backend].
+func (b *Backend) Create(ctx context.Context, spec backend.Spec, pack cache.Output) error {
+	if err := b.Validate(spec); err != nil {
+		return fmt.Errorf("create machine %s: %w", spec.Name, err)
+	}
+	if err := b.create(ctx, spec, pack); err != nil {
+		return fmt.Errorf("create machine %s: %w", spec.Name, err)
+	}
+	return nil
+}
+
+func (b *Backend) create(ctx context.Context, spec backend.Spec, pack cache.Output) error {
+	doc, err := b.document(pack)
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", pack.Digest, err)
+	}
+	if err := checkHostDirs(spec.Volumes); err != nil {
+		return err
+	}
+	if _, err := b.rootfs(ctx, doc, nil); err != nil {
+		return err
+	}
+	unlock, err := b.lockMachine(ctx, spec.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := b.load(spec.Name); !errors.Is(err, backend.ErrNotFound) {
+		return errors.Join(errors.New("there is a machine of that name"), err)
+	}
+	// What a process that died here before may have left.
+	if err := b.wipe(ctx, spec.Name); err != nil {
+		return err
+	}
+	if spec.CPUs == 0 {
+		spec.CPUs = DefaultCPUs
+	}
+	if spec.MemoryMiB == 0 {
+		spec.MemoryMiB = DefaultMemoryMiB
+	}
+	m := &machine{Version: machineVersion, Spec: spec, Pack: pack.Digest, Document: doc, Created: time.Now().UTC().Truncate(time.Millisecond)}
+	if err := b.makeDir(m); err != nil {
+		return errors.Join(err, os.RemoveAll(b.dir(spec.Name)))
+	}
+	return nil
+}
+
+// makeDir makes the machine's directory; machine.json, last, makes it a machine.
+func (b *Backend) makeDir(m *machine) error {
+	for _, d := range []string{"upper", "work", "rootfs", "etc"} {
+		if err := os.MkdirAll(b.file(m.Spec.Name, d), 0o700); err != nil {
+			return err
+		}
+	}
+	// The mode of upper is that of the machine's root directory.
+	if err := os.Chmod(b.file(m.Spec.Name, "upper"), 0o755); err != nil {
+		return err
+	}
+	for name, content := range etcFiles(m.Spec.Name) {
+		if err := os.WriteFile(b.file(m.Spec.Name, "etc/"+name), []byte(content), 0o600); err != nil {
+			return err
+		}
+		if err := os.Chmod(b.file(m.Spec.Name, "etc/"+name), 0o644); err != nil { // whatever the umask
+			return err
+		}
+	}
+	return b.save(m)
+}
+
+func checkHostDirs(volumes []backend.Volume) error {
+	for _, v := range volumes {
+		fi, err := os.Stat(v.Host)
+		if err == nil && !fi.IsDir() {
+			err = errors.New("it is not a directory")
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s on the host: %w", v.Host, err)
+		}
+	}
+	return nil
+}
+
+// Start implements [backend.Backend].
+func (b *Backend) Start(ctx context.Context, name string) error {
+	if _, err := b.load(name); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	unlock, err := b.lockMachine(ctx, name)
+	if err != nil {
+		return fmt.Errorf("start machine %s: %w", name, err)
+	}
+	defer unlock()
+	m, err := b.load(name)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	r, err := b.loadRun(name)
+	if err != nil {
+		return err
+	}
+	if r.alive() {
+		return nil
+	}
+	if err := b.boot(ctx, m); err != nil {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		return errors.Join(fmt.Errorf("start machine %s: %w", name, err), b.clear(cleanup, name))
+	}
+	return nil
+}
+
+// boot starts a machine that does not run.
+func (b *Backend) boot(ctx context.Context, m *machine) error {
+	name := m.Spec.Name
+	rt, err := b.runtime(b.conf.Runtime)
+	if err != nil {
+		return err
+	}
+	// A machine that ended by itself, or with the host, left all of this.
+	if err := b.clear(ctx, name); err != nil {
+		return err
+	}
+	if err := checkHostDirs(m.Spec.Volumes); err != nil {
+		return err
+	}
+	lower, err := b.rootfs(ctx, m.Document, nil)
+	if err != nil {
+		return err
+	}
+	if err := b.placeInit(name); err != nil {
+		return err
+	}
+	if !m.Started {
+		m.Started = true
+		if err := b.save(m); err != nil {
+			return err
+		}
+	}
+	r := &run{Runtime: rt.program}
+	if err := writeState(b.file(name, "run.json"), r); err != nil {
+		return err
+	}
+	if err := b.mount(name, lower); err != nil {
+		return err
+	}
+	spec, err := m.ociSpec(b.dir(name), "/"+cgroupParent+"/"+b.id(name))
+	if err != nil {
+		return err
+	}
+	if err := writeState(b.file(name, "config.json"), spec); err != nil {
+		return err
+	}
+	pid, err := b.launch(ctx, rt, name)
+	if err != nil {
+		return err
+	}
+	if r.process, err = thisProcess(pid); err != nil {
+		return fmt.Errorf("it ended at once: %w", err)
+	}
+	if r.Forwarder, err = b.publish(ctx, m.Spec.Ports, pid); err != nil {
+		return err
+	}
+	return writeState(b.file(name, "run.json"), r)
+}
+
+// launch has the runtime make the machine and, when its network is up, start it.
+// It returns the number of the machine's first process.
+func (b *Backend) launch(ctx context.Context, rt oci, name string) (pid int, err error) {
+	console, err := os.OpenFile(b.file(name, "console.log"), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer console.Close()
+	pidFile := b.file(name, "pid")
+	if err := ignoreNotExist(os.Remove(pidFile)); err != nil {
+		return 0, err
+	}
+	if err := rt.callTo(ctx, console, b.dir(name), "create", "--bundle", b.dir(name), "--pid-file", pidFile, b.id(name)); err != nil {
+		return 0, err
+	}
+	if pid, err = readPID(pidFile); err != nil {
+		return 0, err
+	}
+	if err := inNetwork(pid, loopbackUp); err != nil {
+		return 0, fmt.Errorf("bring up the loopback: %w", err)
+	}
+	return pid, rt.call(ctx, b.dir(name), "start", b.id(name))
+}
+
+// Stop implements [backend.Backend].
+func (b *Backend) Stop(ctx context.Context, name string) error {
+	if _, err := b.load(name); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	unlock, err := b.lockMachine(ctx, name)
+	if err != nil {
+		return fmt.Errorf("stop machine %s: %w", name, err)
+	}
+	defer unlock()
+	if _, err := b.load(name); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if err := b.stop(ctx, name); err != nil {
+		return fmt.Errorf("stop machine %s: %w", name, err)
+	}
+	return nil
+}
+
+// stop asks the machine to end, then ends it, and clears up after it.
+func (b *Backend) stop(ctx context.Context, name string) error {
+	r, err := b.loadRun(name)
+	if err != nil {
+		return err
+	}
+	if r.alive() {
+		if err := r.terminate(ctx, b.conf.StopGrace); err != nil {
+			return err
+		}
+	}
+	return b.clear(ctx, name)
+}
+
+// terminate sends SIGTERM to the first process and waits until it ends, for as
+// long as grace. The signal is repeated, since one that comes before the process
+// has set itself up for it is lost.
+func (r *run) terminate(ctx context.Context, grace time.Duration) error {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return ignoreESRCH(err)
+	}
+	defer unix.Close(fd)
+	if !r.alive() { // so the descriptor may be of another process
+		return nil
+	}
+	for end := time.Now().Add(grace); time.Now().Before(end); {
+		if err := ignoreESRCH(unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0)); err != nil {
+			return err
+		}
+		for again := time.Now().Add(time.Second); time.Now().Before(again); {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 50)
+			if n > 0 {
+				return nil
+			}
+			if err != nil && err != unix.EINTR {
+				return err
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+func ignoreESRCH(err error) error {
+	if err == unix.ESRCH {
+		return nil
+	}
+	return err
+}
+
+// clear ends what still runs of the machine and takes away what it has outside
+// of its directory: the runtime's state, its cgroup, its mount.
+func (b *Backend) clear(ctx context.Context, name string) error {
+	r, err := b.loadRun(name)
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		if rt, err := b.runtime(r.Runtime); err == nil {
+			if err := rt.remove(ctx, b.dir(name), b.id(name)); err != nil {
+				return err
+			}
+		}
+		// It ends by itself, but its ports must be free when this returns.
+		if err := r.Forwarder.end(); err != nil {
+			return err
+		}
+	}
+	// These need no runtime, and do for one that was killed or is gone.
+	if err := removeCgroups(ctx, b.id(name)); err != nil {
+		return err
+	}
+	if err := unmount(b.file(name, "rootfs")); err != nil {
+		return err
+	}
+	left, err := filepath.Glob(b.file(name, "exec-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(left, b.file(name, "run.json")) {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delete implements [backend.Backend].
+func (b *Backend) Delete(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return nil // there is no such machine
+	}
+	if _, err := os.Lstat(b.dir(name)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	unlock, err := b.lockMachine(ctx, name)
+	if err != nil {
+		return fmt.Errorf("delete machine %s: %w", name, err)
+	}
+	defer unlock()
+	err = b.stop(ctx, name)
+	if err == nil {
+		err = b.wipe(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("delete machine %s: %w", name, err)
+	}
+	return nil
+}
+
+// wipe removes the machine's directory, whole or not. machine.json goes first,
+// so that what a killed process leaves is no machine.
+func (b *Backend) wipe(ctx context.Context, name string) error {
+	if _, err := os.Lstat(b.dir(name)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := b.clear(ctx, name); err != nil {
+		return err
+	}
+	if err := ignoreNotExist(os.Remove(b.file(name, "machine.json"))); err != nil {
+		return err
+	}
+	if err := refuseMounts(b.dir(name)); err != nil {
+		return err
+	}
+	return os.RemoveAll(b.dir(name))
+}

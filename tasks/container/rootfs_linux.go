@@ -1,0 +1,178 @@
+package container
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/archive"
+	"golang.org/x/sys/unix"
+)
+
+// partialSuffix ends the name of a root file system that is being unpacked, or
+// whose unpacking was cut off.
+const partialSuffix = ".partial"
+
+func (b *Backend) rootfsDir() string { return filepath.Join(b.conf.Store.Dir(), "rootfs") }
+
+func (b *Backend) rootfsPath(doc *document) string { return filepath.Join(b.rootfsDir(), doc.chain()) }
+
+// hasRootfs reports whether the image is unpacked. A directory of that name is
+// whole, since it gets the name when it is.
+func (b *Backend) hasRootfs(doc *document) bool {
+	fi, err := os.Lstat(b.rootfsPath(doc))
+	return err == nil && fi.IsDir()
+}
+
+// rootfs returns the path of the unpacked image, and unpacks it from the store
+// if it is not there. Whoever else wants the same one waits. log may be nil.
+func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (string, error) {
+	path := b.rootfsPath(doc)
+	if b.hasRootfs(doc) {
+		return path, nil
+	}
+	if log == nil {
+		log = io.Discard
+	}
+	if err := os.MkdirAll(b.rootfsDir(), 0o700); err != nil {
+		return "", fmt.Errorf("unpack: %w", err)
+	}
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return "", fmt.Errorf("unpack: %w", err)
+	}
+	defer unlock()
+	if b.hasRootfs(doc) { // by whom we waited for
+		return path, nil
+	}
+	b.sweepRootfs()
+	partial := path + partialSuffix
+	if err := b.unpack(ctx, doc, partial, log); err != nil {
+		return "", errors.Join(fmt.Errorf("unpack: %w", err), os.RemoveAll(partial))
+	}
+	if err := os.Rename(partial, path); err != nil {
+		return "", fmt.Errorf("unpack: %w", err)
+	}
+	return path, syncDir(b.rootfsDir())
+}
+
+// sweepRootfs removes what processes that have died left half unpacked. A
+// partial directory whose lock is free has nobody at work on it.
+func (b *Backend) sweepRootfs() {
+	left, _ := filepath.Glob(filepath.Join(b.rootfsDir(), "*"+partialSuffix))
+	for _, partial := range left {
+		path := strings.TrimSuffix(partial, partialSuffix)
+		if unlock, ok := tryLock(path + ".lock"); ok {
+			os.RemoveAll(partial) // failing that, it is tried again another time
+			unlock()
+		}
+	}
+}
+
+// unpack makes dir from the document's layers, durably.
+func (b *Backend) unpack(ctx context.Context, doc *document, dir string, log io.Writer) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+		return err
+	}
+	left := &budget{limits: b.conf.Limits}
+	for i, l := range doc.Layers {
+		if err := b.apply(ctx, l, dir, left, log); err != nil {
+			return fmt.Errorf("layer %d (%s): %w", i, l.Digest, err)
+		}
+		fmt.Fprintf(log, "unpacked layer %d of %d\n", i+1, len(doc.Layers))
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd())) // one call for what would be a million
+}
+
+// apply unpacks one layer over those below it.
+func (b *Backend) apply(ctx context.Context, l layer, dir string, left *budget, log io.Writer) error {
+	r, err := openLayer(b.conf.Store, l, left)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	devices := 0
+	_, err = archive.Apply(ctx, dir, r, archive.WithFilter(func(h *tar.Header) (bool, error) {
+		if err := left.entry(h.Size); err != nil {
+			return false, err
+		}
+		if h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
+			devices++
+			return false, nil
+		}
+		return true, cleanEntry(h)
+	}))
+	if err == nil {
+		err = r.finish()
+	}
+	if err != nil {
+		if damage := b.conf.Store.VerifyBlob(l.Digest); damage != nil && !errors.Is(err, damage) {
+			return fmt.Errorf("%w (%w)", damage, err)
+		}
+		return err
+	}
+	if devices > 0 {
+		fmt.Fprintf(log, "left out %d device files: a machine has its own /dev\n", devices)
+	}
+	return nil
+}
+
+// cleanEntry refuses an entry that points out of the root, which [archive.Apply]
+// would move inside, and drops extended attributes that mean something to the
+// host: those by which an overlay could be led to other files.
+func cleanEntry(h *tar.Header) error {
+	names := []string{h.Name}
+	if h.Typeflag == tar.TypeLink { // a symbolic one may say anything: only the guest follows it
+		names = append(names, h.Linkname)
+	}
+	for _, name := range names {
+		if rel := strings.TrimLeft(name, "/"); rel != "" && !filepath.IsLocal(rel) {
+			return fmt.Errorf("entry %.200q: %.200q leaves the image's root; such an image is not to be trusted", h.Name, name)
+		}
+	}
+	const prefix = "SCHILY.xattr."
+	for key := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, prefix); ok && !keepXattr(name) {
+			delete(h.PAXRecords, key)
+		}
+	}
+	return nil
+}
+
+func keepXattr(name string) bool {
+	return name == "security.capability" ||
+		strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// ignoreNotExist is for removing what may be gone.
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,274 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tonistiigi/fsutil"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	"bottlebuild/tasks/buildcontext"
+	"bottlebuild/tasks/buildkit"
+)
+
+// maxDockerfile bounds a Dockerfile, in bytes.
+const maxDockerfile = 4 << 20
+
+// describeImage adds what a build reads: the Dockerfile, the base images by
+// digest, and of each directory what the Dockerfile can reach.
+func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *cache.Recipe) error {
+	r.AddList("platforms", w.platforms(p))
+	if p.Ref != "" {
+		d, err := w.resolve(ctx, p.Ref)
+		if err != nil {
+			return err
+		}
+		r.AddDigest("ref", d)
+		return nil
+	}
+	def, complete, err := w.definition(p, s.Inputs)
+	if err != nil {
+		return err
+	}
+	r.Add("tool.buildkit", buildkit.Version())
+	r.AddDigest("dockerfile", cache.DigestOf(def.Dockerfile))
+	r.Add("target", p.Target)
+	r.AddMap("args", p.Args)
+	r.AddMap("labels", p.Labels)
+	r.Add("reproducible", strconv.FormatBool(p.Reproducible))
+	for name, c := range p.Contexts {
+		switch image, ok := s.Inputs[c.Image]; {
+		case ok:
+			r.AddDigest("contexts."+name, image.Digest)
+		case c.Ref != "":
+			r.Add("contexts."+name, c.Ref)
+		}
+	}
+	if !complete {
+		return nil // what the Dockerfile reads depends on the linked images
+	}
+	a, err := w.analyze(ctx, def)
+	if err != nil {
+		return err
+	}
+	r.AddDigest("translation", a.Digest)
+	for _, b := range a.Images {
+		r.Add("base."+b.Ref, b.Digest)
+	}
+	for _, src := range slices.Concat(a.Git, a.HTTP) {
+		r.Add("source."+src.URL, src.Checksum)
+	}
+	trees, err := w.scan(ctx, p, a)
+	if err != nil {
+		return err
+	}
+	for name, t := range trees {
+		r.AddDigest(treeComponent(name), t.Digest)
+	}
+	return nil
+}
+
+// treeComponent names the component that is the digest of a directory.
+func treeComponent(context string) string {
+	if context == buildkit.MainContext {
+		return "context"
+	}
+	return "contexts." + context
+}
+
+func (w *Worker) checkImage(p Image, s graph.Spec, entry *cache.Entry) graph.Verdict {
+	if p.NoCache {
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "no_cache", Text: "no_cache is set"}}}
+	}
+	return graph.Default(s, entry)
+}
+
+// runImage builds the image, or takes it from its registry, into the store.
+func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.Output, error) {
+	if p.Ref != "" {
+		d, err := w.resolve(ctx, p.Ref)
+		if err != nil {
+			return cache.Output{}, err
+		}
+		return w.Registry.Pull(ctx, p.Ref, d, w.platforms(p)[0], w.sink(work))
+	}
+	def, _, err := w.definition(p, work.Inputs)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	a, err := w.analyze(ctx, def)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	trees, err := w.scan(ctx, p, a)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	req := buildkit.BuildRequest{
+		Definition: def,
+		Store:      w.Store,
+		Dirs:       map[string]fsutil.FS{},
+		SharedKey:  cache.DigestOf([]byte(work.Address + "\x00" + p.Context)).Hex(),
+		Pins:       map[string]string{},
+		NoCache:    p.NoCache,
+		Keychain:   w.Registry.Keychain,
+		Progress:   w.sink(work),
+	}
+	for _, b := range a.Images {
+		req.Pins[b.Ref] = b.Digest
+	}
+	for name, t := range trees {
+		if req.Dirs[name], err = t.FS(); err != nil {
+			return cache.Output{}, err
+		}
+		// The listing explains a later miss; nothing needs it to be there.
+		if _, err := w.Store.PutBytes(t.Listing()); err != nil {
+			return cache.Output{}, err
+		}
+	}
+	b, err := w.Builder(ctx)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	out, err := b.Build(ctx, req)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	return out, w.saveAnalysis(def, a)
+}
+
+// definition reads the Dockerfile. It is complete if the linked images, whose
+// configs are part of what a Dockerfile means, are all among the inputs.
+func (w *Worker) definition(p Image, inputs graph.Inputs) (def buildkit.Definition, complete bool, err error) {
+	def = buildkit.Definition{
+		File: p.Dockerfile, Dockerfile: []byte(p.DockerfileInline), Target: p.Target, Args: p.Args, Labels: p.Labels,
+		Platforms: p.Platforms, Contexts: map[string]buildkit.Context{}, Reproducible: p.Reproducible,
+	}
+	if p.Dockerfile == "" {
+		def.File = "dockerfile_inline"
+	} else if def.Dockerfile, err = readBounded(p.Dockerfile, maxDockerfile); err != nil {
+		return def, false, fmt.Errorf("read Dockerfile: %w", err)
+	}
+	complete = true
+	for name, c := range p.Contexts {
+		switch {
+		case c.Dir != "":
+			def.Contexts[name] = buildkit.Context{Dir: true}
+		case c.Ref != "":
+			def.Contexts[name] = buildkit.Context{Ref: c.Ref}
+		default:
+			image, ok := inputs[c.Image]
+			complete = complete && ok
+			def.Contexts[name] = buildkit.Context{Image: &image}
+		}
+	}
+	return def, complete, nil
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is over %d bytes", name, limit)
+	}
+	return b, err
+}
+
+// scan takes the digests of what the build reads of each directory.
+func (w *Worker) scan(ctx context.Context, p Image, a *buildkit.Analysis) (map[string]*buildcontext.Tree, error) {
+	trees := make(map[string]*buildcontext.Tree, len(a.Dirs))
+	for name, dir := range a.Dirs {
+		req := buildcontext.Request{Dir: p.Contexts[name].Dir, Follow: dir.Paths}
+		dockerfile := ""
+		if name == buildkit.MainContext {
+			req.Dir, dockerfile = p.Context, p.Dockerfile
+		}
+		var err error
+		if req.Ignore, err = buildcontext.IgnoreFile(req.Dir, dockerfile); err != nil {
+			return nil, err
+		}
+		if trees[name], err = w.Scanner.Scan(ctx, req); err != nil {
+			return nil, err
+		}
+	}
+	return trees, nil
+}
+
+// Explain implements [graph.Explainer]: for a directory it names the files.
+func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []graph.Reason {
+	p, ok := s.Params.(Image)
+	if !ok || c.Before == "" || c.After == "" || !strings.HasPrefix(c.Component, "context") {
+		return nil
+	}
+	reasons, err := w.explainTree(ctx, p, s, c)
+	if err != nil {
+		return nil // the digests say it too, if less clearly
+	}
+	return reasons
+}
+
+// maxFiles bounds how many files are named of a directory that has changed.
+const maxFiles = 10
+
+func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache.Change) ([]graph.Reason, error) {
+	d, err := cache.ParseDigest(c.Before)
+	if err != nil {
+		return nil, err
+	}
+	before, err := w.Store.ReadBlob(d, 1<<30)
+	if err != nil {
+		return nil, err
+	}
+	def, complete, err := w.definition(p, s.Inputs)
+	if err != nil || !complete {
+		return nil, errors.Join(err, errors.New("not all inputs are known"))
+	}
+	a, err := w.analyze(ctx, def)
+	if err != nil {
+		return nil, err
+	}
+	trees, err := w.scan(ctx, p, a)
+	if err != nil {
+		return nil, err
+	}
+	var reasons []graph.Reason
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
+		if treeComponent(name) != c.Component {
+			continue
+		}
+		dir := p.Context
+		if name != buildkit.MainContext {
+			dir = p.Contexts[name].Dir
+		}
+		changes := buildcontext.DiffListings(before, trees[name].Listing())
+		for i, ch := range changes {
+			if i == maxFiles {
+				reasons = append(reasons, graph.Reason{Component: c.Component, Text: fmt.Sprintf("and %d more files", len(changes)-i)})
+				break
+			}
+			file := filepath.Join(filepath.Base(dir), ch.Path)
+			reasons = append(reasons, graph.Reason{Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s %s", file, ch.Kind)})
+		}
+	}
+	return reasons, nil
+}

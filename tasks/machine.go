@@ -1,0 +1,167 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/progress"
+)
+
+// describeMachine adds what cannot be changed in a machine that exists. Ready
+// and Replace are left out: a change of theirs needs no other machine.
+func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r *cache.Recipe) error {
+	be, err := w.Backends.Named(ctx, p.Backend, p.Runtime)
+	if err != nil {
+		return err
+	}
+	if err := be.Validate(w.backendSpec(p, s)); err != nil {
+		return err
+	}
+	if pack, ok := s.Inputs[p.Pack]; ok {
+		r.AddDigest("pack", pack.Digest)
+	}
+	r.Add("backend", be.Name())
+	r.Add("runtime", p.Runtime)
+	r.Add("name", p.Name)
+	r.Add("cpus", strconv.Itoa(p.CPUs))
+	r.Add("memory", strconv.Itoa(p.MemoryMiB))
+	r.Add("storage", strconv.Itoa(p.StorageGiB))
+	r.AddMap("env", p.Env)
+	r.Add("user", p.User)
+	r.Add("workdir", p.Workdir)
+	if p.Network != nil {
+		r.Add("network.open", strconv.FormatBool(p.Network.Open))
+		r.AddList("network.allow_hosts", p.Network.AllowHosts)
+		r.AddList("network.allow_cidrs", p.Network.AllowCIDRs)
+	}
+	for _, f := range p.Files {
+		r.AddList("file."+f.Path, []string{cache.DigestOf([]byte(f.Content)).String(), strconv.FormatUint(uint64(f.Mode), 8), f.Owner})
+	}
+	for _, port := range p.Ports {
+		r.Add(fmt.Sprintf("port.%d", port.Host), strconv.Itoa(port.Guest))
+	}
+	for _, v := range p.Volumes {
+		r.AddList("volume."+v.Guest, []string{v.Host, strconv.FormatBool(v.ReadOnly)})
+	}
+	for i, pr := range p.Provision {
+		r.AddList(fmt.Sprintf("provision.%d", i), append([]string{pr.User}, pr.Exec...))
+	}
+	return nil
+}
+
+func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
+	spec := backend.Spec{
+		Name: p.Name, CPUs: p.CPUs, MemoryMiB: p.MemoryMiB, StorageGiB: p.StorageGiB, Env: p.Env,
+		Labels: map[string]string{
+			backend.SpecLabel: s.Key.String(), backend.ProjectLabel: p.Project,
+			backend.AddressLabel: s.Address, backend.PackLabel: s.Inputs[p.Pack].Digest.String(),
+		},
+	}
+	if n := p.Network; n != nil && (n.Open || len(n.AllowHosts)+len(n.AllowCIDRs) > 0) {
+		spec.Network = &backend.Network{Open: n.Open, AllowHosts: n.AllowHosts, AllowCIDRs: n.AllowCIDRs}
+	}
+	for _, port := range p.Ports {
+		spec.Ports = append(spec.Ports, backend.Port(port))
+	}
+	for _, v := range p.Volumes {
+		spec.Volumes = append(spec.Volumes, backend.Volume(v))
+	}
+	return spec
+}
+
+// runMachine makes the machine what its spec says: running, provisioned, ready.
+func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (out cache.Output, err error) {
+	be, _, err := w.Backends.Ready(ctx, p.Backend, p.Runtime)
+	if err != nil {
+		return out, err
+	}
+	unlock, err := w.lockMachine(ctx, p.Name)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	d, err := w.reconcile(ctx, be, p, work.Key)
+	if err == nil {
+		err = d.refused
+	}
+	if err != nil {
+		return out, err
+	}
+	step := progress.Start(w.sink(work), d.action+" machine "+p.Name+" with "+be.Name())
+	defer func() { step.Done(err) }()
+	switch d.action {
+	case ActionReplace:
+		if err := be.Delete(ctx, p.Name); err != nil {
+			return out, err
+		}
+		fallthrough
+	case ActionCreate:
+		err = w.createMachine(ctx, be, p, work, step.Writer())
+	case ActionStart:
+		if err = be.Start(ctx, p.Name); err == nil {
+			err = w.ready(ctx, be, p)
+		}
+	}
+	if err != nil {
+		return out, err
+	}
+	return machineOutput(be, p, work.Key), nil
+}
+
+// createMachine makes a new machine. One that does not become ready is removed
+// again, after the end of its log has been taken into the error.
+func (w *Worker) createMachine(ctx context.Context, be backend.Backend, p Machine, work graph.Work, log io.Writer) error {
+	spec := w.backendSpec(p, graph.Spec{Address: work.Address, Key: work.Key, Inputs: work.Inputs})
+	rec := &Record{Machine: p, Backend: be.Name(), Address: work.Address, Spec: work.Key}
+	if err := w.Records.Put(rec); err != nil {
+		return err
+	}
+	err := be.Create(ctx, spec, work.Inputs[p.Pack])
+	if err == nil {
+		err = w.setUp(ctx, be, p, log)
+	}
+	if err == nil {
+		rec.Complete = true
+		return w.Records.Put(rec)
+	}
+	clean := context.WithoutCancel(ctx)
+	if derr := be.Delete(clean, p.Name); derr != nil {
+		return errors.Join(err, derr) // the record stays: the next run replaces it
+	}
+	return errors.Join(err, w.Records.Delete(p.Name))
+}
+
+// setUp starts a new machine and does once what is done once.
+func (w *Worker) setUp(ctx context.Context, be backend.Backend, p Machine, log io.Writer) error {
+	if err := be.Start(ctx, p.Name); err != nil {
+		return err
+	}
+	for _, f := range p.Files {
+		if err := be.CopyIn(ctx, p.Name, backend.File{Path: f.Path, Content: []byte(f.Content), Mode: f.Mode, Owner: f.Owner}); err != nil {
+			return fmt.Errorf("machine %s: file %s: %w", p.Name, f.Path, err)
+		}
+	}
+	for _, pr := range p.Provision {
+		user := pr.User
+		if user == "" {
+			user = "0"
+		}
+		tail := &tailWriter{limit: 4 << 10}
+		both := io.MultiWriter(log, tail)
+		code, err := be.Exec(ctx, p.Name, backend.Exec{Args: pr.Exec, Env: p.Env, User: user, Workdir: p.Workdir, Stdout: both, Stderr: both})
+		if err == nil && code != 0 {
+			err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
+		}
+		if err != nil {
+			return fmt.Errorf("machine %s: provision %q: %w", p.Name, strings.Join(pr.Exec, " "), err)
+		}
+	}
+	return w.ready(ctx, be, p)
+}

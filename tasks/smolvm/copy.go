@@ -1,0 +1,170 @@
+package smolvm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"bottlebuild/tasks/backend"
+)
+
+var numericOwner = regexp.MustCompile(`^[0-9]{1,10}:[0-9]{1,10}$`)
+
+// CopyIn writes a file with "machine cp", which before 1.9.0 leaves it to root
+// and keeps no mode in any version, so the guest's own mkdir, chown and chmod do
+// the rest. The error wraps [backend.ErrUnsupported] if the guest has none.
+func (b *Backend) CopyIn(ctx context.Context, name string, f backend.File) error {
+	if err := b.copyIn(ctx, name, f); err != nil {
+		return fmt.Errorf("copy file %s into machine %s: %w", f.Path, name, err)
+	}
+	return nil
+}
+
+func (b *Backend) copyIn(ctx context.Context, name string, f backend.File) error {
+	if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/" || strings.ContainsRune(f.Path, 0) {
+		return fmt.Errorf("%q is not the absolute, clean path of a file", f.Path)
+	}
+	r, err := b.known(ctx, name)
+	if err != nil {
+		return err
+	}
+	root, err := b.runAs(ctx, r, "0")
+	if err != nil {
+		return err
+	}
+	owner, err := b.owner(ctx, r, f.Owner)
+	if err != nil {
+		return err
+	}
+	if dir := path.Dir(f.Path); dir != "/" {
+		if err := b.tool(ctx, r, root, "mkdir", "-p", dir); err != nil {
+			return err
+		}
+	}
+	if err := b.transfer(ctx, name, f); err != nil {
+		return err
+	}
+	// In this order: a change of owner takes away the bits for setting ids.
+	if err := b.tool(ctx, r, root, "chown", owner, f.Path); err != nil {
+		return err
+	}
+	return b.tool(ctx, r, root, "chmod", fmt.Sprintf("%04o", f.Mode&0o7777), f.Path)
+}
+
+// transfer passes the content through a file of this user's only.
+func (b *Backend) transfer(ctx context.Context, name string, f backend.File) error {
+	dir, err := b.cfg.Store.TempDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	src := filepath.Join(dir, "file")
+	if err := os.WriteFile(src, f.Content, 0o600); err != nil {
+		return err
+	}
+	_, err = b.call(ctx, "machine", "cp", src, name+":"+f.Path)
+	return err
+}
+
+// owner returns "UID:GID". Names are looked up in the guest.
+func (b *Backend) owner(ctx context.Context, r record, owner string) (string, error) {
+	switch {
+	case isRoot(owner):
+		return "0:0", nil
+	case numericOwner.MatchString(owner):
+		return owner, nil
+	}
+	g, err := b.askGuest(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	a, err := g.resolve(owner)
+	if err != nil {
+		return "", err
+	}
+	return strconv.Itoa(a.uid) + ":" + strconv.Itoa(a.gid), nil
+}
+
+// tool runs a tool of the guest's that must succeed.
+func (b *Backend) tool(ctx context.Context, r record, as identity, args ...string) error {
+	p, err := b.program(ctx)
+	if err != nil {
+		return err
+	}
+	var stderr tail
+	code, err := b.execAs(ctx, p, r, backend.Exec{Args: args, Workdir: "/", Stderr: &stderr}, as)
+	switch {
+	case err != nil:
+		return err
+	case code == 127:
+		return fmt.Errorf("%w: the guest has no %s, which writing files needs", backend.ErrUnsupported, args[0])
+	case code != 0:
+		return fmt.Errorf("%s in the guest: exit code %d: %s", args[0], code, clean(stderr.String()))
+	}
+	return nil
+}
+
+// consoleFile is where smolvm keeps a machine's console, below its data directory.
+const consoleFile = "agent-console.log"
+
+// Log returns the end of the console's log, nothing if there is none yet.
+func (b *Backend) Log(ctx context.Context, name string, max int64) ([]byte, error) {
+	out, err := b.log(ctx, name, max)
+	if err != nil {
+		return nil, fmt.Errorf("log of machine %s: %w", name, err)
+	}
+	return out, nil
+}
+
+func (b *Backend) log(ctx context.Context, name string, max int64) ([]byte, error) {
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", backend.ErrNotFound, err)
+	}
+	out, err := b.call(ctx, "machine", "data-dir", "--name", name)
+	if err != nil {
+		return nil, err
+	}
+	dir := strings.TrimSpace(out)
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("smolvm machine data-dir: %.200q is no absolute path", dir)
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // never started
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(consoleFile, os.O_RDONLY|openNoFollow, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a plain file", consoleFile)
+	}
+	from := fi.Size() - max
+	if from < 0 {
+		from = 0
+	}
+	var buf bytes.Buffer
+	_, err = io.Copy(&buf, io.NewSectionReader(f, from, fi.Size()-from))
+	return buf.Bytes(), err
+}

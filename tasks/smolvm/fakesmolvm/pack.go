@@ -1,0 +1,249 @@
+//go:build linux
+
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/klauspost/compress/zstd"
+
+	"bottlebuild/tasks/smolvm"
+)
+
+// What a pack says of a machine that was not asked for otherwise.
+const (
+	packCPUs = 4
+	packMem  = 8192
+)
+
+var refStart = regexp.MustCompile(`^[A-Za-z0-9]`)
+
+func packCreate(p *parsed) error {
+	ref, out := p.get("image"), p.get("output")
+	switch {
+	case ref == "" && !p.has("smolfile"), out == "":
+		return usageError("the following required arguments were not provided: --image <REF> --output <OUT>")
+	case p.has("smolfile"), p.has("single-file"):
+		return errors.New("config operation failed: pack: this fake packs images only")
+	case strings.HasSuffix(out, ".smolmachine"):
+		if atLeast("1.7.0") {
+			return errors.New("config operation failed: pack: output must not end in .smolmachine: that is the name of its sidecar")
+		}
+	case !refStart.MatchString(ref):
+		return errors.New("config operation failed: pack: image reference must start with alphanumeric character")
+	}
+	switch {
+	case fault("pack:fail"):
+		return errors.New("agent operation failed: pull image: something went wrong")
+	case fault("pack:nokvm"):
+		return errors.New("kvm not available: /dev/kvm does not exist")
+	case fault("pack:nospace"):
+		return errors.New("storage operation failed: write layer: No space left on device (os error 28)")
+	case fault("pack:slowboot"):
+		return errors.New("agent operation failed: boot: agent did not become ready within 30 seconds")
+	case fault("pack:hang"):
+		if err := os.MkdirAll(dataDir(), 0o700); err != nil {
+			return err
+		}
+		return hang(dataDir())
+	}
+	fmt.Print("\x1b[2K\rPulling ", ref, " ...\r\x1b[32mBooting\x1b[0m virtual machine\n")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	img, err := pull(ctx, ref, p.get("oci-platform"))
+	if err != nil {
+		return fmt.Errorf("agent operation failed: pull image: %w", err)
+	}
+	staging, err := os.MkdirTemp(p.get("staging-dir"), "smolvm-staging-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	rootfs := filepath.Join(staging, "rootfs")
+	if err := unpackImage(img, rootfs); err != nil {
+		return fmt.Errorf("agent operation failed: unpack: %w", err)
+	}
+	m, err := manifestOf(ref, img)
+	if err != nil {
+		return err
+	}
+	return writePack(out, rootfs, m)
+}
+
+// pull reaches a registry as the guest would.
+func pull(ctx context.Context, s, platform string) (v1.Image, error) {
+	ref, err := name.ParseReference(s, name.Insecure)
+	if err != nil {
+		return nil, fmt.Errorf("invalid image reference: %w", err)
+	}
+	host, _, err := net.SplitHostPort(ref.Context().RegistryStr())
+	if ip := net.ParseIP(host); err == nil && (host == "localhost" || ip != nil && ip.IsLoopback()) &&
+		atLeast("1.13.0") && os.Getenv("SMOLVM_ALLOW_HOST_LOOPBACK") != "1" {
+		return nil, fmt.Errorf("connect to %s: connection refused: the host's loopback is closed to guests", ref.Context().RegistryStr())
+	}
+	opts := []remote.Option{remote.WithContext(ctx)}
+	if platform == "" {
+		platform = "linux/" + runtime.GOARCH
+	}
+	pl, err := v1.ParsePlatform(platform)
+	if err != nil {
+		return nil, err
+	}
+	img, err := remote.Image(ref, append(opts, remote.WithPlatform(*pl))...)
+	if err != nil {
+		return nil, err
+	}
+	c, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if c.OS != pl.OS || c.Architecture != pl.Architecture {
+		return nil, fmt.Errorf("image is for %s/%s, not for %s", c.OS, c.Architecture, platform)
+	}
+	return img, nil
+}
+
+func manifestOf(ref string, img v1.Image) (smolvm.Manifest, error) {
+	c, err := img.ConfigFile()
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	id, err := img.ConfigName()
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	size, err := img.Size()
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	m := smolvm.Manifest{
+		Mode: "container", Image: ref, Digest: id.String(), Platform: c.OS + "/" + c.Architecture,
+		Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, Env: c.Config.Env, Workdir: c.Config.WorkingDir,
+		SecretRefs: json.RawMessage(`{}`), CPUs: packCPUs, Mem: packMem, ImageSize: size,
+		HostPlatform: runtime.GOOS + "/" + runtime.GOARCH, Created: time.Now().UTC().Format(time.RFC3339Nano),
+		SmolvmVersion: versionText(), Assets: json.RawMessage(`{"layers": []}`),
+	}
+	switch {
+	case fault("pack:wrongdigest"):
+		m.Digest = "sha256:" + strings.Repeat("0", 64)
+	case fault("pack:wrongplatform"):
+		m.Platform = "linux/mips"
+	case fault("pack:network"):
+		m.Network = true
+	}
+	return m, nil
+}
+
+// writePack writes stub and sidecar in place, as smolvm does.
+func writePack(out, rootfs string, m smolvm.Manifest) error {
+	if err := os.WriteFile(out, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		return err
+	}
+	if fault("pack:nothing") {
+		return nil
+	}
+	assets, err := os.CreateTemp("", "assets-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(assets.Name())
+	defer assets.Close()
+	if err := packTree(assets, rootfs); err != nil {
+		return err
+	}
+	if _, err := assets.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	f, err := os.Create(out + ".smolmachine")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := smolvm.WriteSidecar(f, assets, m); err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if fault("pack:badcrc") {
+		if _, err := f.WriteAt([]byte{0xff, 0x00, 0xff}, 16); err != nil {
+			return err
+		}
+	}
+	if fault("pack:truncate") {
+		return f.Truncate(fi.Size() / 2)
+	}
+	if fault("pack:crash") {
+		if err := f.Truncate(fi.Size() / 2); err != nil {
+			return err
+		}
+		crash()
+	}
+	return f.Close()
+}
+
+// packTree writes a directory as a tar in zstd.
+func packTree(w io.Writer, dir string) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return err
+	}
+	tw := tar.NewWriter(z)
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		return addFile(tw, dir, path, e)
+	})
+	return errors.Join(err, tw.Close(), z.Close())
+}
+
+func addFile(tw *tar.Writer, dir, path string, e fs.DirEntry) error {
+	fi, err := e.Info()
+	if err != nil {
+		return err
+	}
+	var link string
+	if fi.Mode()&fs.ModeSymlink != 0 {
+		if link, err = os.Readlink(path); err != nil {
+			return err
+		}
+	}
+	h, err := tar.FileInfoHeader(fi, link)
+	if err != nil {
+		return err
+	}
+	if h.Name, err = filepath.Rel(dir, path); err != nil {
+		return err
+	}
+	h.Uname, h.Gname = "", ""
+	if err := tw.WriteHeader(h); err != nil || !fi.Mode().IsRegular() {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(tw, f)
+	return err
+}

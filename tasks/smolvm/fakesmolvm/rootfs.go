@@ -1,0 +1,161 @@
+//go:build linux
+
+package main
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
+
+	"bottlebuild/tasks/smolvm"
+)
+
+const (
+	whiteout = ".wh."
+	opaque   = ".wh..wh..opq"
+)
+
+// unpackImage pulls and unpacks every layer. Below 1.17.0, layers of an image of
+// several are copied over each other and nothing is ever taken away.
+func unpackImage(img v1.Image, dir string) error {
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		rc, err := l.Uncompressed()
+		if err != nil {
+			return err
+		}
+		err = unpack(rc, dir, len(layers) == 1 || atLeast("1.17.0"))
+		if err == nil {
+			_, err = io.Copy(io.Discard, rc) // the digest is verified at the end
+		}
+		if err = errors.Join(err, rc.Close()); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// unpackSidecar unpacks the assets of a sidecar. It does not check the CRC.
+func unpackSidecar(file *os.File, dir string) (smolvm.Manifest, error) {
+	fi, err := file.Stat()
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	s, err := smolvm.OpenSidecar(file, fi.Size())
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	z, err := zstd.NewReader(s.Assets())
+	if err != nil {
+		return smolvm.Manifest{}, err
+	}
+	defer z.Close()
+	return s.Manifest, unpack(z, dir, true)
+}
+
+// unpack writes the files of a tar below dir and nowhere else.
+func unpack(r io.Reader, dir string, whiteouts bool) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := unpackEntry(root, h, tr, whiteouts); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+}
+
+func unpackEntry(root *os.Root, h *tar.Header, content io.Reader, whiteouts bool) error {
+	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+	dir, base := path.Split(name)
+	switch {
+	case base == "":
+		return nil
+	case strings.HasPrefix(base, whiteout) && !whiteouts:
+		return nil
+	case base == opaque:
+		return empty(root, dir)
+	case strings.HasPrefix(base, whiteout):
+		return root.RemoveAll(path.Join(dir, strings.TrimPrefix(base, whiteout)))
+	}
+	if dir != "" {
+		if err := root.MkdirAll(path.Clean(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if fi, err := root.Lstat(name); err == nil && !(fi.IsDir() && h.Typeflag == tar.TypeDir) {
+		if err := root.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if err := root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	case tar.TypeReg:
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, content)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	case tar.TypeLink:
+		return root.Link(strings.TrimPrefix(path.Clean("/"+h.Linkname), "/"), name)
+	case tar.TypeSymlink:
+		if err := root.Symlink(h.Linkname, name); err != nil {
+			return err
+		}
+		return root.Lchown(name, h.Uid, h.Gid)
+	default:
+		return nil // devices and the like are the agent's to make
+	}
+	if err := root.Lchown(name, h.Uid, h.Gid); err != nil {
+		return err
+	}
+	return root.Chmod(name, h.FileInfo().Mode())
+}
+
+// empty takes away what is in a directory.
+func empty(root *os.Root, dir string) error {
+	dir = path.Clean(dir)
+	entries, err := fs.ReadDir(root.FS(), dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := root.RemoveAll(path.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	"bottlebuild/tasks/buildcontext"
+	"bottlebuild/tasks/buildkit"
+	"bottlebuild/tasks/progress"
+	"bottlebuild/tasks/registry"
+)
+
+// Worker describes, checks and does the work of the five kinds of nodes.
+type Worker struct {
+	Store    *cache.Store
+	Scanner  *buildcontext.Scanner
+	Registry *registry.Client
+	Backends *Backends
+	Records  Records
+	// Builder connects to the builder, or returns the one it has connected to.
+	// It is called only when an image has to be built.
+	Builder func(context.Context) (*buildkit.Builder, error)
+	// Platform is this machine's: "linux/amd64".
+	Platform string
+	// Progress returns where the work of the node at address reports to.
+	Progress func(address string) progress.Sink
+
+	mu       sync.Mutex
+	analyses map[cache.Key]*buildkit.Analysis
+	resolved map[string]cache.Digest
+}
+
+var (
+	_ graph.Worker    = (*Worker)(nil)
+	_ graph.Explainer = (*Worker)(nil)
+	_ graph.Executor  = (*Worker)(nil)
+)
+
+// Describe implements [graph.Worker].
+func (w *Worker) Describe(ctx context.Context, s graph.Spec, r *cache.Recipe) error {
+	switch p := s.Params.(type) {
+	case Image:
+		return w.describeImage(ctx, p, s, r)
+	case Export:
+		return w.describeExport(p, s, r)
+	case Push:
+		return w.describePush(p, s, r)
+	case Pack:
+		return w.describePack(ctx, p, s, r)
+	case Machine:
+		return w.describeMachine(ctx, p, s, r)
+	}
+	return fmt.Errorf("%s: no parameters of a kind: %T", s.Address, s.Params)
+}
+
+// Check implements [graph.Worker].
+func (w *Worker) Check(ctx context.Context, s graph.Spec, entry *cache.Entry) (graph.Verdict, error) {
+	switch p := s.Params.(type) {
+	case Image:
+		return w.checkImage(p, s, entry), nil
+	case Export:
+		return w.checkExport(ctx, p, s, entry)
+	case Push:
+		return w.checkPush(ctx, p, s, entry)
+	case Pack:
+		return w.checkPack(ctx, p, s, entry)
+	case Machine:
+		return w.checkMachine(ctx, p, s)
+	}
+	return graph.Default(s, entry), nil
+}
+
+// Execute implements [graph.Executor] on this machine.
+func (w *Worker) Execute(ctx context.Context, work graph.Work) (cache.Output, error) {
+	switch work.Kind {
+	case KindImage:
+		return execute(ctx, work, w.runImage)
+	case KindExport:
+		return execute(ctx, work, w.runExport)
+	case KindPush:
+		return execute(ctx, work, w.runPush)
+	case KindPack:
+		return execute(ctx, work, w.runPack)
+	case KindMachine:
+		return execute(ctx, work, w.runMachine)
+	}
+	return cache.Output{}, fmt.Errorf("there is no kind of work called %q", work.Kind)
+}
+
+// execute gives run the parameters that the work carries.
+func execute[P any](ctx context.Context, work graph.Work, run func(context.Context, P, graph.Work) (cache.Output, error)) (cache.Output, error) {
+	var p P
+	if err := json.Unmarshal(work.Params, &p); err != nil {
+		return cache.Output{}, fmt.Errorf("read parameters of %s: %w", work.Kind, err)
+	}
+	return run(ctx, p, work)
+}
+
+func (w *Worker) sink(work graph.Work) progress.Sink { return w.Progress(work.Address) }
+
+// platform returns the platform that is meant.
+func (w *Worker) platform(wanted string) string {
+	if wanted == "" {
+		return w.Platform
+	}
+	return wanted
+}
