@@ -13,20 +13,22 @@ APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 DEMO_COMMANDS := runc
 TEST_COMMANDS := runc crun skopeo docker-registry nft ip
 
+# The same for builds and tests, so that everything is compiled once.
 export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
 
 .PHONY: build
 build: bin/bottlebuild
 
 GO_FILES := $(shell find cmd hcl tasks graph cache -name '*.go' ! -name '*_test.go')
 bin/bottlebuild: go.mod go.sum $(GO_FILES)
-	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/bottlebuild
+	$(GO) build -ldflags '-s -w' -o $@ ./cmd/bottlebuild
 
 # The example's images copy a static server that is built here.
 .PHONY: example
 example: examples/images/web/server
 examples/images/web/server: examples/server/main.go go.mod
-	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./examples/server
+	$(GO) build -ldflags '-s -w' -o $@ ./examples/server
 
 # $(call install,COMMANDS) installs the Debian packages of commands that are missing.
 define install

@@ -7,7 +7,8 @@
 // of the ratios of neighbours. Before that each program has run twice, so files
 // are in memory and results in caches.
 //
-// Everything happens in a temporary directory, which is removed at the end.
+// Everything happens in a temporary directory, which is removed at the end. It
+// needs Linux, root, and runc and ninja on PATH.
 package main
 
 import (

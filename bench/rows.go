@@ -86,7 +86,7 @@ func (b *bench) plan(ctx context.Context) ([]line, error) {
 	for i := range planned {
 		name := fmt.Sprintf("t%04d", i)
 		if err := errors.Join(
-			b.write(scratchDockerfile, dir, name, "Dockerfile"),
+			b.write("FROM scratch\nCOPY file /"+name+"\n", dir, name, "Dockerfile"),
 			b.write("this is "+name+"\n", dir, name, "file"),
 		); err != nil {
 			return nil, err

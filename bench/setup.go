@@ -86,8 +86,6 @@ func (b *bench) command(name, dir string, argv ...string) command {
 
 func (b *bench) address() string { return "unix://" + b.path("buildkit.sock") }
 
-// run, bake: one command of each program for the same thing.
-
 // runCommand is `bottlebuild run` in dir.
 func (b *bench) runCommand(dir string) command {
 	return b.command("bottlebuild run", dir, b.bottlebuild, "run", "--builder", b.address())

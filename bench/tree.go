@@ -33,7 +33,9 @@ func (b *bench) write(content string, elem ...string) error {
 func (b *bench) writeTree(dir string, count, size int) error {
 	src, buf := noise(), make([]byte, size)
 	for i := range count {
-		src.Read(buf)
+		if _, err := src.Read(buf); err != nil {
+			return err
+		}
 		if err := b.write(string(buf), dir, fmt.Sprintf("d%03d", i/100), fmt.Sprintf("f%02d", i%100)); err != nil {
 			return err
 		}

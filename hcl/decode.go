@@ -1,7 +1,6 @@
 package bottlefile
 
 import (
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -98,9 +97,29 @@ func (v value) name() string {
 	return v.attr.Name
 }
 
+// at returns where the value stands, if it can be told from the rest of the
+// attribute's.
+func (v value) at() hcl.Range {
+	e := v.attr.Expr
+	switch {
+	case v.number > 0:
+		if list, diags := hcl.ExprList(e); !diags.HasErrors() && v.number <= len(list) {
+			return list[v.number-1].Range()
+		}
+	case v.key != "":
+		pairs, diags := hcl.ExprMap(e)
+		for _, p := range pairs {
+			if k, kd := p.Key.Value(nil); !diags.HasErrors() && !kd.HasErrors() && k.Type() == cty.String && k.IsKnown() && !k.IsNull() && k.AsString() == v.key {
+				return p.Value.Range()
+			}
+		}
+	}
+	return e.Range()
+}
+
 // fault reports a value.
 func (d *decoder) fault(v value, summary, format string, args ...any) {
-	d.report(errorAt(v.attr.Expr.Range(), summary, format, args...))
+	d.report(errorAt(v.at(), summary, format, args...))
 }
 
 // raw evaluates an attribute and leaves it marked, and of any type; it may be
@@ -318,31 +337,6 @@ func (d *decoder) dict(name string, check func(key string) string) map[string]st
 		}
 	}
 	return m
-}
-
-// convertTo is convert.Convert. A map's elements it converts one by one, where
-// convert would compare the types of all with one another.
-func convertTo(v cty.Value, ty cty.Type) (cty.Value, error) {
-	if !ty.IsMapType() || ty.ElementType().HasDynamicTypes() || v.IsMarked() || !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
-		return convert.Convert(v, ty)
-	}
-	elements := make(map[string]cty.Value, v.LengthInt())
-	for it := v.ElementIterator(); it.Next(); {
-		k, e := it.Element()
-		e, err := convertTo(e, ty.ElementType())
-		if err != nil {
-			at := cty.Path{cty.IndexStep{Key: k}}
-			if pe, ok := errors.AsType[cty.PathError](err); ok {
-				return cty.NilVal, append(at, pe.Path...).NewError(errors.New(pe.Error()))
-			}
-			return cty.NilVal, at.NewError(err)
-		}
-		elements[k.AsString()] = e
-	}
-	if len(elements) == 0 {
-		return cty.MapValEmpty(ty.ElementType().WithoutOptionalAttributesDeep()), nil
-	}
-	return cty.MapVal(elements), nil
 }
 
 // constantOnly gives references in an attribute that is evaluated without any a

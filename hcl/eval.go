@@ -282,9 +282,6 @@ const (
 
 // tooLarge says why a value exceeds the bounds, or returns "".
 func tooLarge(v cty.Value) string {
-	if v.Type() == cty.String || v.Type() == cty.Bool {
-		return ""
-	}
 	elements, text, why := 0, 0, ""
 	err := cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
 		v, _ = v.Unmark()

@@ -110,9 +110,11 @@ func evalIn(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics)
 		return poisoned, hcl.Diagnostics{}
 	}
 	for _, d := range diags {
-		if secret {
+		switch {
+		case explainIterations(d):
+		case secret:
 			conceal(d)
-		} else {
+		default:
 			explain(d)
 		}
 	}

@@ -30,12 +30,12 @@ var pureFunctions = map[string]function.Function{
 	"trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
 
 	// collections
-	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc,
+	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": collected(stdlib.ChunklistFunc), "coalesce": coalesceFunc,
 	"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
-	"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
-	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": matchKeysFunc, "merge": stdlib.MergeFunc,
-	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
-	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
+	"distinct": collected(stdlib.DistinctFunc), "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
+	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": collected(matchKeysFunc), "merge": stdlib.MergeFunc,
+	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": collected(stdlib.SetIntersectionFunc),
+	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": collected(stdlib.SetSubtractFunc), "setunion": collected(stdlib.SetUnionFunc),
 	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "sum": sumFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 
 	// encodings
@@ -52,16 +52,21 @@ var pureFunctions = map[string]function.Function{
 	"basename": basenameFunc, "dirname": dirnameFunc, "formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
 
 	// types
-	"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
-	"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+	"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": toFunc(cty.List(cty.DynamicPseudoType)),
+	"tomap": toFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
 	"tostring": stdlib.MakeToFunc(cty.String), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+}
+
+// allFunctions returns what expressions of the file can call.
+func (f *File) allFunctions() map[string]function.Function {
+	all := maps.Clone(pureFunctions)
+	maps.Copy(all, f.files.functions(f.iterations.function()))
+	return all
 }
 
 // functionsOnly returns a context with all functions and no values.
 func (f *File) functionsOnly() *hcl.EvalContext {
-	all := maps.Clone(pureFunctions)
-	maps.Copy(all, f.files.functions())
-	return &hcl.EvalContext{Functions: all}
+	return &hcl.EvalContext{Functions: f.functions}
 }
 
 // guarded wraps a function whose arguments can ask for more memory or time than

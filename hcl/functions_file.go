@@ -153,8 +153,8 @@ func (r *fileReader) text(path string) (string, error) {
 	return string(b), err
 }
 
-// functions returns the functions that read files.
-func (r *fileReader) functions() map[string]function.Function {
+// functions returns the functions that read files, and iterate for templates.
+func (r *fileReader) functions(iterate function.Function) map[string]function.Function {
 	fns := map[string]function.Function{
 		"file": pathFunc("Content of a file.", r.text),
 		"filebase64": pathFunc("Content of a file in base64.", func(path string) (string, error) {
@@ -200,6 +200,7 @@ func (r *fileReader) functions() map[string]function.Function {
 			},
 		}),
 	}
+	fns[iterateName] = iterate
 	fns["templatefile"] = r.templateFunc(fns)
 	return fns
 }
@@ -293,6 +294,9 @@ func render(path, text string, vars map[string]cty.Value, files map[string]funct
 	}
 	expr, diags := hclsyntax.ParseTemplate([]byte(text), path, hcl.InitialPos)
 	if diags.HasErrors() {
+		return cty.NilVal, diags
+	}
+	if diags := countIn(expr); diags.HasErrors() {
 		return cty.NilVal, diags
 	}
 	ctx := &hcl.EvalContext{Variables: vars, Functions: pureFunctions}

@@ -1,11 +1,13 @@
 package bottlefile
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Options is what [Load] needs. Only Path, Source and Dir are required.
@@ -18,6 +20,8 @@ type Options struct {
 	Project string
 	Vars    map[string]Var // values given for variables
 	Version string         // of bottlebuild, for required_version; empty: not checked
+
+	maxIterations int64 // 0: the constant of that name, which takes too long to reach in a test
 }
 
 // Var is a value given for a variable.
@@ -40,10 +44,12 @@ type File struct {
 	groups     []*group
 	outputs    []*output
 
-	files *fileReader
-	eval  *evaluator // what was found while compiling; read-only afterwards
-	units []*unit
-	valid bool
+	files      *fileReader
+	functions  map[string]function.Function
+	iterations iterations
+	eval       *evaluator // what was found while compiling; read-only afterwards
+	units      []*unit
+	valid      bool
 }
 
 // Load parses and compiles a bottle file. It reports every fault it can find.
@@ -69,8 +75,14 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return f, tidy(diags)
 	}
+	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
+		diags = append(diags, countIn(body)...)
+	}
+	f.iterations.limit = cmp.Or(o.maxIterations, maxIterations)
+	f.functions = f.allFunctions()
 	diags = append(diags, f.declare(parsed.Body)...)
 	diags = append(diags, f.compile(ctx)...)
+	f.iterations.done.Store(true)
 	f.valid = !diags.HasErrors()
 	return f, tidy(diags)
 }

@@ -14,7 +14,7 @@ import (
 
 // suggest returns the option that given was probably meant to be, or "".
 func suggest(given string, options []string) string {
-	best, bestDistance := "", max(1, len(given)/3)+1
+	best, bestDistance := "", tolerance(len(given))+1
 	for _, o := range options {
 		if o == given || len(o) > 2*len(given)+2 {
 			continue
@@ -25,6 +25,17 @@ func suggest(given string, options []string) string {
 		}
 	}
 	return best
+}
+
+// tolerance is how many letters of a name may be wrong.
+func tolerance(length int) int {
+	switch {
+	case length < 2:
+		return 0
+	case length < 4:
+		return 1
+	}
+	return max(2, length/3)
 }
 
 // fold makes names equal that differ only in case and in how words are joined.

@@ -176,10 +176,10 @@ func (d *decoder) checkPlatform(v value) bool {
 	}
 	if o := otherNames[strings.ToLower(arch)]; o != "" {
 		arch = o
-	} else if m := suggest(arch, architectures); m != "" {
+	} else if m := suggest(arch, architectures); m != "" && !slices.Contains(architectures, arch) {
 		arch = m
 	}
-	if m := suggest(system, systems); m != "" {
+	if m := suggest(system, systems); m != "" && !slices.Contains(systems, system) {
 		system = m
 	}
 	hint := ""

@@ -116,11 +116,11 @@ func (f *File) checkGroup(g *group) hcl.Diagnostics {
 	return diags
 }
 
-// unexpanded reports whether a target may be of a declaration whose instances
-// could not be found because of an error, which has been reported.
+// unexpanded reports whether a target may be of a declaration without nodes,
+// because of an error that has been reported.
 func (f *File) unexpanded(target string) bool {
 	return f.eval.diags.HasErrors() && slices.ContainsFunc(f.decls, func(d *decl) bool {
-		return target == d.address() || strings.HasPrefix(target, d.address()+"[") || strings.HasPrefix(target, d.address()+".")
+		return strings.HasPrefix(target, d.address()) && !slices.ContainsFunc(f.units, func(u *unit) bool { return u.inst.decl == d })
 	})
 }
 
@@ -242,6 +242,7 @@ func (f *File) unknownTarget(target string) string {
 		for _, n := range u.names() {
 			if strings.Count(n, ".") <= max(1, strings.Count(name, ".")) {
 				options[n] = true
+				options[strings.TrimPrefix(n, u.inst.kind+".")] = true
 			}
 		}
 	}

@@ -47,7 +47,7 @@ type variable struct {
 // Variable describes a variable for listings.
 type Variable struct {
 	Name        string `json:"name"`
-	Type        string `json:"type"`
+	Type        string `json:"type"` // as written
 	Description string `json:"description,omitempty"`
 	Default     string `json:"default,omitempty"` // as JSON; empty if sensitive or none
 	Required    bool   `json:"required,omitempty"`
@@ -60,7 +60,7 @@ func (f *File) Variables() []Variable {
 	var vs []Variable
 	for _, v := range f.variables {
 		d := Variable{
-			Name: v.name, Type: typeexpr.TypeString(v.typ), Description: v.description,
+			Name: v.name, Type: f.typeText(v), Description: v.description,
 			Required: v.def == cty.NilVal, Sensitive: v.sensitive, Pos: place(v.defRange),
 		}
 		if v.def != cty.NilVal && !v.sensitive {
@@ -71,6 +71,16 @@ func (f *File) Variables() []Variable {
 		vs = append(vs, d)
 	}
 	return vs
+}
+
+// typeText returns a type as the file has it, on one line: a cty.Type no longer
+// knows the defaults of optional attributes.
+func (f *File) typeText(v *variable) string {
+	a := v.attrs["type"]
+	if a == nil {
+		return "any"
+	}
+	return strings.Join(strings.Fields(string(a.Expr.Range().SliceBytes(f.opts.Source))), " ")
 }
 
 func (f *File) declareVariables(blocks []*block) hcl.Diagnostics {

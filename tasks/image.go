@@ -126,10 +126,16 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 	for _, b := range a.Images {
 		req.Pins[b.Ref] = b.Digest
 	}
+	// A file that changes while it is sent ends the build with that as its error.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	for name, t := range trees {
-		if req.Dirs[name], err = t.FS(); err != nil {
+		dir, err := t.FS()
+		if err != nil {
 			return cache.Output{}, err
 		}
+		dir.Fail = cancel
+		req.Dirs[name] = dir
 		// The listing explains a later miss; nothing needs it to be there.
 		if _, err := w.Store.PutBytes(t.Listing()); err != nil {
 			return cache.Output{}, err
@@ -227,6 +233,13 @@ func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []gr
 	return reasons
 }
 
+// changeText says what has happened to a file.
+var changeText = map[buildcontext.ChangeKind]string{
+	buildcontext.Added: "added", buildcontext.Removed: "removed", buildcontext.ChangedType: "type changed",
+	buildcontext.ChangedContent: "content changed", buildcontext.ChangedMode: "mode changed",
+	buildcontext.ChangedTarget: "target changed", buildcontext.ChangedXattrs: "extended attributes changed",
+}
+
 // maxFiles bounds how many files are named of a directory that has changed.
 const maxFiles = 10
 
@@ -267,7 +280,7 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 				break
 			}
 			file := filepath.Join(filepath.Base(dir), ch.Path)
-			reasons = append(reasons, graph.Reason{Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s %s", file, ch.Kind)})
+			reasons = append(reasons, graph.Reason{Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s: %s", file, changeText[ch.Kind])})
 		}
 	}
 	return reasons, nil

@@ -75,13 +75,12 @@ func Image(t testing.TB, s *cache.Store, c ImageConfig) cache.Output {
 		out.Blobs = append(out.Blobs, cache.Blob{Name: name, MediaType: string(mediaType), Digest: d, Size: int64(len(b))})
 		return v1.Descriptor{MediaType: mediaType, Size: int64(len(b)), Digest: v1.Hash{Algorithm: "sha256", Hex: d.Hex()}}
 	}
-	for i, layer := range append([][]byte{baseLayer(t), topLayer(t)}, c.Layers...) {
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(layer))})
-		mediaType, packed := types.OCILayerZStd, zstdOf(t, layer)
-		if i == 0 {
-			mediaType, packed = types.OCILayer, gzipOf(t, layer)
-		}
-		manifest.Layers = append(manifest.Layers, add("layer", mediaType, packed))
+	base := baseLayer(t)
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID(base.plain))
+	manifest.Layers = append(manifest.Layers, add("layer", types.OCILayer, base.packed))
+	for _, layer := range append([][]byte{topLayer(t)}, c.Layers...) {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID(layer))
+		manifest.Layers = append(manifest.Layers, add("layer", types.OCILayerZStd, zstdOf(t, layer)))
 	}
 	manifest.Config = add("config", types.OCIConfigJSON, jsonOf(t, config))
 	add("manifest", types.OCIManifestSchema1, jsonOf(t, manifest))
@@ -146,7 +145,25 @@ func (l *Tar) Bytes() []byte {
 	return l.buf.Bytes()
 }
 
-func baseLayer(t testing.TB) []byte {
+func diffID(layer []byte) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(layer))}
+}
+
+type packedLayer struct{ plain, packed []byte }
+
+// base is the first layer, made once in a test run since it holds the guest program.
+var base struct {
+	mu sync.Mutex
+	packedLayer
+}
+
+func baseLayer(t testing.TB) packedLayer {
+	t.Helper()
+	base.mu.Lock()
+	defer base.mu.Unlock()
+	if base.plain != nil {
+		return base.packedLayer
+	}
 	l := NewTar(t).
 		Dir("bin/", 0o755, 0).Dir("etc/", 0o755, 0).Dir("home/", 0o755, 0).Dir("tmp/", 0o1777, 0).
 		Dir("home/node/", 0o750, 1000).Dir("dir/", 0o755, 0).
@@ -159,7 +176,9 @@ func baseLayer(t testing.TB) []byte {
 	for _, tool := range []string{"cat", "chmod", "chown", "echo", "env", "hostname", "id", "ls", "mkdir", "mv", "pwd", "rm", "setpriv", "stat", "test", "true"} {
 		l.Symlink("bin/"+tool, "guest")
 	}
-	return l.Bytes()
+	plain := l.Bytes()
+	base.packedLayer = packedLayer{plain, gzipOf(t, plain)}
+	return base.packedLayer
 }
 
 func topLayer(t testing.TB) []byte {
@@ -168,29 +187,21 @@ func topLayer(t testing.TB) []byte {
 		Bytes()
 }
 
-// guestBinary builds the guest program, once in a test run.
+// guestBinary builds the guest program.
 func guestBinary(t testing.TB) []byte {
 	t.Helper()
-	b, err := buildGuest()
-	if err != nil {
-		t.Fatalf("build the guest program: %v", err)
-	}
-	return b
-}
-
-var buildGuest = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "guest")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
+	dir := t.TempDir()
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest"), "bottlebuild/tasks/backendtest/guest")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
+		t.Fatalf("build the guest program: %v\n%s", err, out)
 	}
-	return os.ReadFile(filepath.Join(dir, "guest"))
-})
+	b, err := os.ReadFile(filepath.Join(dir, "guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
 
 func gzipOf(t testing.TB, b []byte) []byte {
 	t.Helper()

@@ -1,10 +1,12 @@
 package container
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -26,34 +28,49 @@ func TestMain(m *testing.M) {
 		createAndStart(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if initDir != "" {
+			os.RemoveAll(initDir)
+		}
+		os.Exit(code)
+	}))
 }
 
 // initBinary returns a static executable that can be a machine's first process:
 // the test binary, or where that is not static, as with -race, one like it.
 func initBinary(t *testing.T) string {
 	t.Helper()
-	self, err := os.Executable()
+	path, err := buildInit()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if (&Backend{conf: Config{Init: self}}).checkInit() == nil {
-		return self
-	}
-	path := filepath.Join(t.TempDir(), "init.test")
-	cmd := exec.Command("go", "test", "-c", "-o", path, "bottlebuild/tasks/container")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build a static init binary: %v\n%s", err, out)
+		t.Fatalf("build a static init binary: %v", err)
 	}
 	return path
 }
 
+// initDir is where buildInit builds, removed at the end.
+var initDir string
+
+var buildInit = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil || New(Config{Init: self}).checkInit() == nil {
+		return self, err
+	}
+	if initDir, err = os.MkdirTemp("", "init"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(initDir, "init.test")
+	cmd := exec.Command("go", "test", "-c", "-o", path, "bottlebuild/tasks/container")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
 // needRuntime skips the test where the runtime cannot make machines.
 func needRuntime(t *testing.T, runtime string) (init string) {
 	t.Helper()
-	b := New(Config{Store: newStore(t), StateDir: t.TempDir(), Runtime: runtime, Init: "/proc/self/exe"})
-	b.conf.Init = initBinary(t)
+	b := New(Config{Store: newStore(t), StateDir: t.TempDir(), Runtime: runtime, Init: initBinary(t)})
 	if _, err := b.Preflight(t.Context()); err != nil {
 		backendtest.Missing(t, "%v", err)
 	}
@@ -74,7 +91,7 @@ func TestConformance(t *testing.T) {
 	for _, runtime := range []string{"runc", "crun"} {
 		t.Run(runtime, func(t *testing.T) {
 			if runtime != "runc" {
-				b := New(Config{Store: newStore(t), StateDir: t.TempDir(), Runtime: runtime, Init: "/proc/self/exe"})
+				b := New(Config{Store: newStore(t), StateDir: t.TempDir(), Runtime: runtime, Init: initBinary(t)})
 				if _, err := b.preflight(t.Context()); err != nil {
 					t.Skip(err) // one runtime is enough
 				}

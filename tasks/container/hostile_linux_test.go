@@ -103,6 +103,7 @@ func TestHostileLayers(t *testing.T) {
 		"opaque directory, linked": func(l *backendtest.Tar, host string) { l.Symlink("out", host).File("out/.wh..wh..opq", 0o644, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			host := t.TempDir()
 			if err := os.WriteFile(filepath.Join(host, "secret"), []byte(secret), 0o600); err != nil {
 				t.Fatal(err)
@@ -220,6 +221,7 @@ func TestLimits(t *testing.T) {
 		"bytes across the file": {backendtest.NewTar(t).Dir("d", 0o755, 0).Bytes(), Limits{Bytes: 1 << 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if _, err := unpackLayers(t, tc.limits, tc.layer); !errors.Is(err, errTooBig) {
 				t.Errorf("Pack = %v, want errTooBig", err)
 			}

@@ -130,6 +130,7 @@ func TestHostRestart(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t)
 			b.create(backend.Spec{Name: "m"})
 			b.must(b.Start(t.Context(), "m"))
@@ -171,6 +172,7 @@ func TestLostMachine(t *testing.T) {
 		"with machine.json": func(b *bench) { b.must(os.Remove(b.file("m", "machine.json"))) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, recover := range []string{"Delete", "Create", "Start"} {
 				if recover == "Start" && name == "with machine.json" {
 					continue // there is nothing to start

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -73,6 +74,12 @@ func (o oci) callTo(ctx context.Context, out *os.File, dir string, args ...strin
 	if out != nil {
 		cmd.Stdout, cmd.Stderr = out, out
 	}
+	// If this process is killed, the runtime must not go on making a machine that
+	// another process may by then be deleting. The kernel takes the end of the
+	// thread that starts it for that of the process, so the thread must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return ctx.Err()

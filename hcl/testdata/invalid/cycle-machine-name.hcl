@@ -1,6 +1,6 @@
-bottle "a" {
+bottle "a" { # error: bottle.a → bottle.a
   image = "alpine:3"
   machine {
-    name = "x-${bottle.a.machine.name}" # error: bottle.a → bottle.a
+    name = "x-${bottle.a.machine.name}"
   }
 }

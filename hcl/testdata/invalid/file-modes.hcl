@@ -17,7 +17,7 @@ bottle "b" {
     file "d/e" { # error: Did you mean "/d/e"?
       content = ""
     }
-    file "/a" { # error: /a is written at bottles.hcl:5 already
+    file "/a" { # error: /a is written at bottles.hcl:4 already
       content = "again"
     }
   }

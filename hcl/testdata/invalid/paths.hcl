@@ -12,7 +12,7 @@ bottle "a" {
     }
     volume {
       host  = "src"
-      guest = "/src" # error: /src is a volume at bottles.hcl:8 already
+      guest = "/src" # error: /src is a volume at bottles.hcl:7 already
     }
     volume {
       host  = "src"

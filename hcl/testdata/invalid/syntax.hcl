@@ -1,3 +1,3 @@
 image "a" {
-  context = "images/base
-} # error: Invalid multi-line string
+  context = = "images/base" # error: Invalid expression
+}

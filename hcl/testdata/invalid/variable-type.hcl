@@ -1,3 +1,4 @@
+# error: Missing expression
 # var count=many
 # var ports=[1, "x"]
 # var obj={ a = 

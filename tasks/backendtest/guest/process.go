@@ -88,7 +88,7 @@ func spawn(args []string) error {
 	return cmd.Run()
 }
 
-// setpriv --reuid=UID [--regid=GID] [--clear-groups|--init-groups] COMMAND…
+// setpriv --reuid=UID [--regid=GID] [--groups=GID,…] COMMAND…
 func setpriv(args []string) error {
 	cred := &syscall.Credential{}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
@@ -102,6 +102,13 @@ func setpriv(args []string) error {
 		case "--regid":
 			n, err = lookup("/etc/group", value)
 			cred.Gid = uint32(n)
+		case "--groups":
+			for g := range strings.SplitSeq(value, ",") {
+				if n, err = lookup("/etc/group", g); err != nil {
+					return err
+				}
+				cred.Groups = append(cred.Groups, uint32(n))
+			}
 		}
 		if err != nil {
 			return err
