@@ -47,10 +47,11 @@ bottle "hello" {
 
   pack {}
   machine {
-    name   = "hello-${each.key}"
-    cpus   = 1
-    memory = "256MiB"
-    env    = { GREETING = "${var.greeting}, ${each.key}" }
+    name    = "hello-${each.key}"
+    cpus    = 1
+    memory  = "256MiB"
+    replace = "always" # their disks hold nothing that a new one would lack
+    env     = { GREETING = "${var.greeting}, ${each.key}" }
 
     port {
       host  = each.value.port
@@ -80,9 +81,10 @@ bottle "clock" {
   }
   pack {}
   machine {
-    name   = "clock"
-    cpus   = 1
-    memory = "256MiB"
+    name    = "clock"
+    cpus    = 1
+    memory  = "256MiB"
+    replace = "always"
 
     port {
       host  = 18083
