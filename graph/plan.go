@@ -2,11 +2,9 @@ package graph
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"time"
 
 	"bottlebuild/cache"
@@ -262,78 +260,6 @@ func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) error {
 	}
 	s.Decision, s.Action, s.Reasons, s.output = v.Decision, v.Action, v.Reasons, v.Output
 	return nil
-}
-
-// share lets steps that are the same work refer to the first of them.
-func (p *Plan) share(steps map[*Node]*Step) {
-	leaders := map[string]*Step{}
-	for _, s := range p.Steps {
-		if s.err != nil {
-			continue
-		}
-		s.identity = s.identify(steps)
-		if s.Decision == Hit || s.identity == "" {
-			continue
-		}
-		leader := leaders[s.identity]
-		if leader == nil {
-			leaders[s.identity] = s
-			continue
-		}
-		s.SameAs, s.Decision, s.Estimate = leader, Hit, Estimate{}
-		s.Reasons = []Reason{{Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address}}
-	}
-}
-
-// identify returns what is equal for steps that are the same work: the key, or
-// while that is not known, the parameters with each dependency's address
-// replaced by the dependency's own identity. It is empty if nothing is known.
-func (s *Step) identify(steps map[*Node]*Step) string {
-	if !s.Key.IsZero() {
-		return s.Key.String()
-	}
-	if s.spec.Params == nil {
-		return ""
-	}
-	b, err := json.Marshal(s.spec.Params)
-	if err != nil {
-		return ""
-	}
-	text := string(b)
-	for _, d := range s.Node.Deps {
-		id := steps[d].identity
-		if id == "" {
-			return ""
-		}
-		quoted, _ := json.Marshal(d.Address)
-		text = strings.ReplaceAll(text, string(quoted), id)
-	}
-	return cache.DigestOf([]byte(s.Node.Kind + "\x00" + text)).Hex()
-}
-
-// remaining returns for each step the time of the longest path from its start
-// to the end of the plan, by the estimates; a step without one counts as a second.
-func (p *Plan) remaining() map[*Step]time.Duration {
-	steps := make(map[*Node]*Step, len(p.Steps))
-	left := make(map[*Step]time.Duration, len(p.Steps))
-	for _, s := range p.Steps {
-		steps[s.Node] = s
-	}
-	for i := len(p.Steps) - 1; i >= 0; i-- {
-		s := p.Steps[i]
-		own := time.Duration(s.Estimate.Seconds * float64(time.Second))
-		if own <= 0 {
-			own = time.Second
-		}
-		if s.Decision == Hit {
-			own = 0
-		}
-		left[s] += own // what dependents have left here is the longest of theirs
-		for _, d := range s.Node.Deps {
-			left[steps[d]] = max(left[steps[d]], left[s])
-		}
-	}
-	return left
 }
 
 // String is the decision with its address, for messages of tests.

@@ -80,20 +80,21 @@ func (w *Worker) ExecIn(ctx context.Context, name string, e backend.Exec) (code 
 
 // Stop stops a machine that bottlebuild made.
 func (w *Worker) Stop(ctx context.Context, name string) error {
-	_, be, err := w.recorded(ctx, name)
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lockMachine(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return be.Stop(ctx, name)
+	return w.change(ctx, name, func(be backend.Backend) error { return be.Stop(ctx, name) })
 }
 
 // Down stops and removes a machine that bottlebuild made, with its disk.
 func (w *Worker) Down(ctx context.Context, name string) error {
+	return w.change(ctx, name, func(be backend.Backend) error {
+		if err := be.Delete(ctx, name); err != nil {
+			return err
+		}
+		return w.Records.Delete(name)
+	})
+}
+
+// change does something to a machine while no other process does.
+func (w *Worker) change(ctx context.Context, name string, do func(backend.Backend) error) error {
 	_, be, err := w.recorded(ctx, name)
 	if err != nil {
 		return err
@@ -103,10 +104,7 @@ func (w *Worker) Down(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	if err := be.Delete(ctx, name); err != nil {
-		return err
-	}
-	return w.Records.Delete(name)
+	return do(be)
 }
 
 // lockMachine keeps other processes from changing the machine of that name.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"bottlebuild/graph"
 	bottlefile "bottlebuild/hcl"
 )
 
@@ -60,6 +61,16 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 		Path: path, Source: src, Dir: filepath.Dir(abs), Project: abs, Vars: vars, Version: version(),
 	})
 	return file, targets, a.diagnose(file, diags)
+}
+
+// nodes loads the bottle file and returns it with the nodes of the targets.
+func (a *app) nodes(ctx context.Context, f *fileFlags, args []string) (*bottlefile.File, []*graph.Node, error) {
+	file, targets, err := a.load(ctx, f, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, diags := file.Nodes(targets)
+	return file, nodes, a.diagnose(file, diags)
 }
 
 // locate finds the bottle file's path.
@@ -139,12 +150,8 @@ func newValidateCommand(a *app) *cobra.Command {
 		Short: "Check a bottle file without a builder, a network or a backend",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, targets, err := a.load(cmd.Context(), &f, args)
+			_, nodes, err := a.nodes(cmd.Context(), &f, args)
 			if err != nil {
-				return err
-			}
-			nodes, diags := file.Nodes(targets)
-			if err := a.diagnose(file, diags); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(a.stdout, "The bottle file is valid: %d nodes.\n", len(nodes))

@@ -45,12 +45,8 @@ and changes nothing.`,
 }
 
 func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
-	file, targets, err := a.load(ctx, &f.fileFlags, args)
+	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
 	if err != nil {
-		return err
-	}
-	nodes, diags := file.Nodes(targets)
-	if err := a.diagnose(file, diags); err != nil {
 		return err
 	}
 	s, err := a.open()

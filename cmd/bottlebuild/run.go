@@ -69,12 +69,8 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if !slices.Contains(progressModes, f.progress) {
 		return usageError("--progress %q: use one of %s", f.progress, strings.Join(progressModes, ", "))
 	}
-	file, targets, err := a.load(ctx, &f.fileFlags, args)
+	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
 	if err != nil {
-		return err
-	}
-	nodes, diags := file.Nodes(targets)
-	if err := a.diagnose(file, diags); err != nil {
 		return err
 	}
 	s, err := a.open()
