@@ -81,6 +81,19 @@ func (d *decoder) source(inst *instance) (source, bool) {
 	return own, true
 }
 
+// ownImage reads the parameters of an image that a bottle names by reference. It
+// is taken for the platform that is packed; d is of the bottle.
+func (d *decoder) ownImage(inst *instance) tasks.Image {
+	s, _ := d.source(inst)
+	p := tasks.Image{Ref: s.ref, Reproducible: true}
+	if b := d.b.one(packSchema.Name); b != nil {
+		if v, ok := d.in(b).text("platform"); ok {
+			p.Platforms = []string{v.AsString()}
+		}
+	}
+	return p
+}
+
 // backend reads what a bottle runs on.
 func (d *decoder) backend() (backend, runtime string) {
 	backend = d.word("backend", tasks.BackendSmolvm, backends)

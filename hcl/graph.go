@@ -77,8 +77,7 @@ func (ev *evaluator) units(inst *instance) []*unit {
 	var us []*unit
 	if ok && src.own {
 		us = append(us, d.unit(inst, "image", 0, inst.block, func(d *decoder) graph.Params {
-			s, _ := d.source(inst)
-			return tasks.Image{Ref: s.ref, Reproducible: true}
+			return d.ownImage(inst)
 		}))
 	}
 	image := src.address

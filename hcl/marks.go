@@ -1,14 +1,11 @@
 package bottlefile
 
 import (
-	"errors"
 	"slices"
 	"strconv"
 
 	"github.com/zclconf/go-cty/cty"
 )
-
-var errTooLarge = errors.New("value too large")
 
 // refMark is on every value that a node yields: whatever is made from it
 // depends on the node.

@@ -34,6 +34,8 @@ type app struct {
 
 	builder    string       // --builder
 	builderTLS buildkit.TLS // --builder-tls-*
+	// rawProgress keeps everything but JSON from standard error.
+	rawProgress bool
 }
 
 func newApp(stdin, stdout, stderr *os.File, lookup func(string) (string, bool)) *app {
@@ -128,7 +130,11 @@ func (a *app) open() (*session, error) {
 					Store: store, StateDir: filepath.Join(state, "machines"), Runtime: name, Init: self,
 				})
 			},
-			Notice: func(text string) { fmt.Fprintln(a.stderr, "bottlebuild:", text) },
+			Notice: func(text string) {
+				if !a.rawProgress {
+					fmt.Fprintln(a.stderr, "bottlebuild:", text)
+				}
+			},
 		},
 	}
 	return s, nil

@@ -69,6 +69,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if !slices.Contains(progressModes, f.progress) {
 		return usageError("--progress %q: use one of %s", f.progress, strings.Join(progressModes, ", "))
 	}
+	a.rawProgress = f.progress == "rawjson"
 	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
 	if err != nil {
 		return err
@@ -78,6 +79,9 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 		return err
 	}
 	defer s.close()
+	if err := s.store.Sweep(24 * time.Hour); err != nil {
+		return err
+	}
 	runner := s.runner(file)
 	runner.Jobs, runner.KeepGoing, runner.Timeout, runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
 	plan, err := runner.Plan(ctx, nodes)
@@ -176,7 +180,7 @@ func (a *app) printOutputs(outputs map[string]json.RawMessage) error {
 // summarize writes the closing lines: how the nodes ended, how long it took, and
 // what the cache has saved.
 func (a *app) summarize(r *graph.Report, took time.Duration, mode string) {
-	if mode == "quiet" {
+	if mode == "quiet" || mode == "rawjson" {
 		return
 	}
 	count := map[graph.Status]int{}
