@@ -151,9 +151,9 @@ func toFunc(ty cty.Type) function.Function {
 	})
 }
 
-// collected wraps a function that takes lists or sets of any type, and makes
-// them of tuples as convertTo does.
-func collected(f function.Function) function.Function {
+// collected wraps a function that takes lists or sets, and makes them of tuples
+// as convertTo does. They may have up to limit elements.
+func collected(f function.Function, limit int) function.Function {
 	params := f.Params()
 	variadic := f.VarParam()
 	wanted := make([]cty.Type, len(params))
@@ -179,8 +179,8 @@ func collected(f function.Function) function.Function {
 			if err != nil {
 				return nil, function.NewArgError(i, err)
 			}
-			if c.Type().IsCollectionType() && c.IsKnown() && !c.IsNull() && c.LengthInt() > maxCompared {
-				return nil, function.NewArgErrorf(i, "it has more than %d elements", maxCompared)
+			if c.Type().IsCollectionType() && c.IsKnown() && !c.IsNull() && c.LengthInt() > limit {
+				return nil, function.NewArgErrorf(i, "it has more than %d elements", limit)
 			}
 			out[i] = c.WithMarks(marks)
 		}

@@ -30,12 +30,12 @@ var pureFunctions = map[string]function.Function{
 	"trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
 
 	// collections
-	"alltrue": allTrueFunc, "anytrue": anyTrueFunc, "chunklist": collected(stdlib.ChunklistFunc), "coalesce": coalesceFunc,
+	"alltrue": collected(allTrueFunc, maxElements), "anytrue": collected(anyTrueFunc, maxElements), "chunklist": collected(stdlib.ChunklistFunc, maxCompared), "coalesce": coalesceFunc,
 	"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
-	"distinct": collected(stdlib.DistinctFunc), "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
-	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": collected(matchKeysFunc), "merge": stdlib.MergeFunc,
-	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": collected(stdlib.SetIntersectionFunc),
-	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": collected(stdlib.SetSubtractFunc), "setunion": collected(stdlib.SetUnionFunc),
+	"distinct": collected(stdlib.DistinctFunc, maxCompared), "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
+	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": collected(matchKeysFunc, maxCompared), "merge": stdlib.MergeFunc,
+	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": collected(stdlib.SetIntersectionFunc, maxCompared),
+	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": collected(stdlib.SetSubtractFunc, maxCompared), "setunion": collected(stdlib.SetUnionFunc, maxCompared),
 	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "sum": sumFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 
 	// encodings

@@ -266,10 +266,12 @@ func (ev *evaluator) bottleObject(i *instance) cty.Value {
 	return cty.ObjectVal(attrs)
 }
 
+var unknownText = cty.UnknownVal(cty.String).RefineNotNull()
+
 // outputValue is a string of a node's output: unknown until it has run, and
 // marked with its address.
 func (ev *evaluator) outputValue(address string, of func(cache.Output) string) cty.Value {
-	v := cty.UnknownVal(cty.String).RefineNotNull()
+	v := unknownText
 	if o, ok := ev.inputs[address]; ok {
 		v = cty.StringVal(of(o))
 	}

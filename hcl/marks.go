@@ -43,7 +43,7 @@ type unmarked struct {
 }
 
 func unmark(v cty.Value) unmarked {
-	if !v.ContainsMarked() {
+	if !v.IsMarked() && (v.Type().IsPrimitiveType() || !v.ContainsMarked()) {
 		return unmarked{Value: v}
 	}
 	v, marks := v.UnmarkDeep()

@@ -150,6 +150,8 @@ func (f *File) readVariable(v *variable) hcl.Diagnostics {
 			fail(v.conceal(d)...)
 		} else if val, d := v.convert(val, v.place(a), "The default of"); d != nil {
 			fail(d)
+		} else if why := tooLarge(val); why != "" {
+			fail(errorAt(v.place(a), "Value too large", "The default of the variable %q %s.", v.name, why))
 		} else {
 			v.def = val
 		}
@@ -198,9 +200,6 @@ func (v *variable) convert(val cty.Value, at hcl.Range, what string) (cty.Value,
 	}
 	if val.IsNull() && !v.nullable {
 		return val, errorAt(at, "Null value", "%s the variable %q is null, which nullable = false excludes.", what, v.name)
-	}
-	if why := tooLarge(val); why != "" {
-		return val, errorAt(at, "Value too large", "%s the variable %q %s.", what, v.name, why)
 	}
 	return val, nil
 }
