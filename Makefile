@@ -9,9 +9,10 @@ GO   ?= go
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
-# What a package of Debian gives: the command that tells whether it is there.
+# Commands whose Debian packages are installed where they are missing.
 DEMO_COMMANDS := runc
-TEST_COMMANDS := runc crun skopeo docker-registry nft ip
+TEST_COMMANDS := runc crun skopeo docker-registry
+BENCH_COMMANDS := runc ninja
 
 # The same for builds and tests, so that everything is compiled once.
 export CGO_ENABLED := 0
@@ -34,7 +35,7 @@ examples/images/web/server: examples/server/main.go go.mod
 define install
 	@missing=; for c in $(1); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing="$$missing $$c"; done; \
-	missing=$$(echo $$missing | sed 's/\bnft\b/nftables/; s/\bip\b/iproute2/'); \
+	missing=$$(echo $$missing | sed 's/\bninja\b/ninja-build/'); \
 	if [ -n "$$missing" ]; then \
 	  command -v apt-get >/dev/null || { echo "please install: $$missing"; exit 1; }; \
 	  $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
@@ -69,19 +70,33 @@ race: test-setup
 stress: test-setup
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -shuffle=on -timeout 2h -rapid.checks=5000 ./graph ./cache
 
+# make bench BENCH='-rows small,files -n 20' runs some rows, and more often.
+BENCH_FILES := $(shell find bench -name '*.go')
+bin/bench: go.mod bench/go.mod bench/go.sum $(BENCH_FILES) $(GO_FILES)
+	$(GO) build -C bench -o ../$@ .
+bin/buildx: bench/go.mod bench/go.sum
+	$(GO) build -C bench -ldflags '-s -w' -o ../$@ github.com/docker/buildx/cmd/buildx
+
+.PHONY: bench
+bench: build bin/bench bin/buildx
+	$(call install,$(BENCH_COMMANDS))
+	$(SUDO) env "PATH=$(PATH)" bin/bench -bin bin $(BENCH)
+
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 .PHONY: lint
 lint:
 	GOOS=darwin $(GO) vet ./...
 	$(GO) run $(GOLANGCI) run
+	cd bench && $(GO) vet ./...
 
+SOURCES := cmd hcl tasks graph cache examples bench
 .PHONY: fmt
 fmt:
-	gofmt -w cmd hcl tasks graph cache examples
+	gofmt -w $(SOURCES)
 
 .PHONY: check
 check:
-	@test -z "$$(gofmt -l cmd hcl tasks graph cache examples)" || { gofmt -l cmd hcl tasks graph cache examples; echo "run: make fmt"; exit 1; }
+	@test -z "$$(gofmt -l $(SOURCES))" || { gofmt -l $(SOURCES); echo "run: make fmt"; exit 1; }
 	$(MAKE) lint race test
 
 .PHONY: clean

@@ -22,7 +22,9 @@ func (b *bench) files(ctx context.Context) ([]line, error) {
 }
 
 // cachedRun makes an image of count files of size bytes, builds it with both
-// programs, and compares what they take to find that nothing is to be done.
+// programs, and compares what they take when nothing has changed. A plain bake
+// leaves the image in BuildKit, where nothing else can use it; with bottlebuild
+// it is in the store, so a bake that exports it is measured as well.
 func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figure float64, walked bool) ([]line, error) {
 	if err := errors.Join(
 		b.writeTree(filepath.Join(dir, "context"), count, size),
@@ -36,8 +38,9 @@ func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figu
 		return nil, err
 	}
 	time.Sleep(settle)
-	run, bake := b.runCommand(dir), b.bakeCommand(dir)
-	commands := []command{run, bake}
+	export := b.bakeCommand(dir, "--set", "*.output=type=oci,dest=image.tar")
+	export.name = "buildx bake to an OCI file"
+	commands := []command{b.runCommand(dir), b.bakeCommand(dir), export}
 	if walked {
 		commands = append(commands, b.command("lstat of every file", dir, b.own, walkCommand, "context"))
 	}
@@ -53,10 +56,13 @@ func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figu
 		lines = append(lines, timing(c, runs[i]))
 	}
 	r := ratio(runs[1], runs[0])
-	lines = append(lines, verdict("bake / run", fmt.Sprintf("%.1f", r), fmt.Sprintf("at least %.0f", figure), r >= figure))
+	lines = append(lines,
+		verdict("bake / run", fmt.Sprintf("%.1f", r), fmt.Sprintf("at least %.0f", figure), r >= figure),
+		note("bake to an OCI file / run", fmt.Sprintf("%.1f", ratio(runs[2], runs[0]))),
+	)
 	if walked {
 		const most = 2
-		r := ratio(runs[0], runs[2])
+		r := ratio(runs[0], runs[3])
 		lines = append(lines, verdict("run / lstat", fmt.Sprintf("%.2f", r), fmt.Sprintf("at most %d", most), r <= most))
 	}
 	return lines, nil
@@ -65,7 +71,7 @@ func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figu
 // allCached makes sure that the runs which were measured had nothing to do.
 func allCached(runs []usage) error {
 	for _, u := range runs {
-		if !strings.Contains(u.output, "0 ran, ") {
+		if !strings.Contains("\n"+u.output, "\n0 ran, ") {
 			return fmt.Errorf("bottlebuild run was to find everything cached, but said:\n%s", u.output)
 		}
 	}

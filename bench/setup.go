@@ -91,8 +91,7 @@ func (b *bench) runCommand(dir string) command {
 	return b.command("bottlebuild run", dir, b.bottlebuild, "run", "--builder", b.address())
 }
 
-// bakeCommand is `buildx bake` in dir. It leaves the image in BuildKit's cache,
-// which is less than bottlebuild does: it has the image in a store of its own.
+// bakeCommand is `buildx bake` in dir.
 func (b *bench) bakeCommand(dir string, args ...string) command {
 	argv := append([]string{b.buildx, "bake", "--builder", builder}, args...)
 	return b.command("buildx "+strings.Join(append([]string{"bake"}, args...), " "), dir, argv...)

@@ -23,7 +23,7 @@ func (s *Store) BlobPath(d Digest) string { return filepath.Join(s.dir, blobPath
 // zero asks for the digest only. The error wraps [ErrMiss] if it is not there,
 // and also [ErrDamaged], after quarantine, if its size is wrong.
 func (s *Store) HasBlob(d Digest, size int64) error {
-	fi, err := s.root.Lstat(blobPath(d))
+	fi, err := s.blobs.Lstat(d.Hex())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("blob %s: %w", d, ErrMiss)
 	}
@@ -44,7 +44,7 @@ func (s *Store) BlobSize(d Digest) (int64, error) {
 	if err := s.HasBlob(d, -1); err != nil {
 		return 0, err
 	}
-	fi, err := s.root.Lstat(blobPath(d))
+	fi, err := s.blobs.Lstat(d.Hex())
 	if err != nil {
 		return 0, fmt.Errorf("blob %s: %w", d, err)
 	}
@@ -56,7 +56,7 @@ func (s *Store) BlobSize(d Digest) (int64, error) {
 // [ErrDamaged] instead of io.EOF, after quarantine, if the digest does not
 // match. A reader that stops early has verified nothing.
 func (s *Store) OpenBlob(d Digest) (io.ReadCloser, error) {
-	f, err := s.root.OpenFile(blobPath(d), os.O_RDONLY|openNoFollow, 0)
+	f, err := s.blobs.OpenFile(d.Hex(), os.O_RDONLY|openNoFollow, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open blob %s: %w", d, ErrMiss)
 	}

@@ -113,7 +113,7 @@ func decodeEntry(b []byte, k Key) (*Entry, error) {
 // error wraps [ErrMiss] where there is no such entry, and says why; any other
 // error is a failure of the disk.
 func (s *Store) Get(k Key) (*Entry, error) {
-	b, err := s.readFile(entryPath(k), maxEntry)
+	b, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
 	}
@@ -141,7 +141,7 @@ func (s *Store) Get(k Key) (*Entry, error) {
 // Recipe returns the text of the recipe that k is the hash of, also where the
 // entry's blobs are gone. The error wraps [ErrMiss] if there is no whole entry.
 func (s *Store) Recipe(k Key) (string, error) {
-	b, err := s.readFile(entryPath(k), maxEntry)
+	b, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("recipe of %s: %w", k, ErrMiss)
 	}
@@ -180,10 +180,15 @@ func (s *Store) Delete(k Key) error {
 	return nil
 }
 
+func (s *Store) readEntry(k Key) ([]byte, error) {
+	h := k.Hex()
+	return readFile(s.entries, path.Join(h[:2], h), maxEntry)
+}
+
 // readFile reads at most limit bytes of a file of the store; a longer file is an
-// error. What is no plain file is never opened.
-func (s *Store) readFile(name string, limit int64) ([]byte, error) {
-	f, err := s.root.OpenFile(name, os.O_RDONLY|openNoFollow, 0)
+// error. A symbolic link is not followed.
+func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|openNoFollow, 0)
 	if err != nil {
 		return nil, err
 	}

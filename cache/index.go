@@ -86,7 +86,7 @@ func (s *Store) Tagged(name string) (Blob, error) {
 // readIndex reads index.json. A damaged one is quarantined and read as empty:
 // what it said can be made again.
 func (s *Store) readIndex() (*index, error) {
-	b, err := s.readFile(indexFile, maxIndex)
+	b, err := readFile(s.root, indexFile, maxIndex)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func (s *Store) SetLatest(scope, address string, k Key) error {
 // Latest returns what [Store.SetLatest] recorded; the error wraps [ErrMiss] if
 // that is nothing.
 func (s *Store) Latest(scope, address string) (Key, error) {
-	b, err := s.readFile(latestPath(scope, address), 256)
+	b, err := readFile(s.root, latestPath(scope, address), 256)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Key{}, fmt.Errorf("latest key of %s: %w", address, ErrMiss)
 	}

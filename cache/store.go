@@ -31,6 +31,8 @@ import (
 type Store struct {
 	dir  string
 	root *os.Root
+	// Looked into often enough to be kept open: blobs/sha256 and entries.
+	blobs, entries *os.Root
 }
 
 const openNoFollow = syscall.O_NOFOLLOW
@@ -59,13 +61,25 @@ func Open(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir, root: root}
 	if err := s.initialise(); err != nil {
-		root.Close()
-		return nil, fmt.Errorf("open cache %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("open cache %s: %w", dir, err), s.Close())
 	}
 	return s, nil
 }
 
 func (s *Store) initialise() error {
+	if err := s.lay(); err != nil {
+		return err
+	}
+	var err error
+	if s.blobs, err = s.root.OpenRoot("blobs/sha256"); err != nil {
+		return err
+	}
+	s.entries, err = s.root.OpenRoot("entries")
+	return err
+}
+
+// lay makes the directories and the layout's two files where they are missing.
+func (s *Store) lay() error {
 	if _, err := s.root.Lstat("oci-layout"); err == nil {
 		return nil // written last, so all else is there
 	}
@@ -106,7 +120,15 @@ func checkPrivate(dir string) error {
 func (s *Store) Dir() string { return s.dir }
 
 // Close gives back what the store holds open.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error {
+	var errs []error
+	for _, r := range []*os.Root{s.blobs, s.entries, s.root} {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // TempDir makes an empty directory of the caller's own on the store's file
 // system, so that what is written there can be published by rename. The caller

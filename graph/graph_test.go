@@ -30,16 +30,14 @@ type job struct {
 
 // world does the work of jobs and watches the runner.
 type world struct {
-	mu       sync.Mutex
-	ran      []string
-	finished map[string]bool
-	broken   map[string]bool
-	lost     map[cache.Key]bool // results that the world outside the cache has lost
-	running  atomic.Int32
-	peak     int32
-	limit    int32
-	onRun    func(address string)
-	problem  error
+	mu      sync.Mutex
+	ran     []string
+	broken  map[string]bool
+	lost    map[cache.Key]bool // results that the world outside the cache has lost
+	running atomic.Int32
+	limit   int32
+	onRun   func(address string)
+	problem error
 }
 
 func (w *world) Describe(_ context.Context, s graph.Spec, r *cache.Recipe) error {

@@ -111,7 +111,7 @@ func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // errors are in the steps
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -89,7 +89,7 @@ func (r *Runner) Run(ctx context.Context, p *Plan) *Report {
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // errors are in the results
 	report := &Report{}
 	for _, s := range p.Steps {
 		report.Results = append(report.Results, x.results[s.Node])

@@ -18,9 +18,12 @@ type evaluator struct {
 	f         *File
 	base      *evaluator // nil while compiling
 	inputs    graph.Inputs
+	ran       map[string]bool // addresses of instances with an output among inputs
 	locals    map[string]cty.Value
 	blocks    map[string]cty.Value // what image.NAME, bottle.NAME and registry.NAME are
+	settled   map[string]bool      // which of these, and of for_each, need no outputs; set by settle
 	instances map[*decl][]*instance
+	objects   map[*decl]map[string]cty.Value // by key of for_each
 	scopes    map[*block]*scope
 	fixed     map[*attr]fixed
 	functions *hcl.EvalContext
@@ -30,11 +33,32 @@ type evaluator struct {
 }
 
 func newEvaluator(f *File, base *evaluator, inputs graph.Inputs) *evaluator {
+	ran := make(map[string]bool, 2*len(inputs))
+	for address := range inputs {
+		ran[address] = true
+		ran[address[:max(0, strings.LastIndexByte(address, '.'))]] = true // of a stage
+	}
 	return &evaluator{
-		f: f, base: base, inputs: inputs,
+		f: f, base: base, inputs: inputs, ran: ran,
 		locals: map[string]cty.Value{}, blocks: map[string]cty.Value{},
-		instances: map[*decl][]*instance{}, scopes: map[*block]*scope{}, fixed: map[*attr]fixed{},
+		instances: map[*decl][]*instance{}, objects: map[*decl]map[string]cty.Value{}, scopes: map[*block]*scope{}, fixed: map[*attr]fixed{},
 		functions: f.functionsOnly(),
+	}
+}
+
+// settle notes which values later evaluators can take as they are.
+func (ev *evaluator) settle() {
+	ev.settled = map[string]bool{}
+	for name, v := range ev.locals {
+		ev.settled["local."+name] = v.IsWhollyKnown()
+	}
+	for id, v := range ev.blocks {
+		ev.settled[id] = v.IsWhollyKnown()
+	}
+	for d, is := range ev.instances {
+		ev.settled[d.address()+" (for_each)"] = !slices.ContainsFunc(is, func(i *instance) bool {
+			return i.each != cty.NilVal && !i.each.IsWhollyKnown()
+		})
 	}
 }
 
@@ -66,10 +90,8 @@ func (ev *evaluator) local(name string) cty.Value {
 	if v, ok := ev.locals[name]; ok {
 		return v
 	}
-	if ev.base != nil {
-		if v := ev.base.locals[name]; v.IsWhollyKnown() {
-			return v
-		}
+	if ev.base != nil && ev.base.settled["local."+name] {
+		return ev.base.locals[name]
 	}
 	a := ev.f.locals[name]
 	if !ev.enter("local."+name, a.NameRange) {
@@ -100,10 +122,8 @@ func (ev *evaluator) declared(kind, name string) (cty.Value, bool) {
 	if v, ok := ev.blocks[id]; ok {
 		return v, true
 	}
-	if ev.base != nil {
-		if v, ok := ev.base.blocks[id]; ok && v.IsWhollyKnown() {
-			return v, true
-		}
+	if ev.base != nil && ev.base.settled[id] {
+		return ev.base.blocks[id], true
 	}
 	var v cty.Value
 	switch kind {

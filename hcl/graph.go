@@ -61,6 +61,7 @@ func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 	for _, g := range f.groups {
 		ev.diags = append(ev.diags, f.checkGroup(g)...)
 	}
+	ev.settle()
 	return ev.diags
 }
 

@@ -3,6 +3,7 @@ package bottlefile
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -64,7 +65,7 @@ func (ev *evaluator) expand(d *decl) []*instance {
 	}
 	if ev.base != nil {
 		is := ev.base.instances[d]
-		if d.forEach != nil && slices.ContainsFunc(is, func(i *instance) bool { return !i.each.IsWhollyKnown() }) {
+		if d.forEach != nil && !ev.base.settled[d.address()+" (for_each)"] {
 			is = ev.again(d, is)
 		}
 		ev.instances[d] = is
@@ -214,10 +215,20 @@ func (ev *evaluator) declValue(d *decl) cty.Value {
 		none.machine = machineName{done: true}
 		return cty.MapValEmpty(ev.bottleObject(none).Type())
 	}
-	m := make(map[string]cty.Value, len(is))
-	for _, i := range is {
-		m[i.key] = object(i)
+	var m map[string]cty.Value
+	if ev.base != nil { // a node needs few outputs of many instances
+		m = maps.Clone(ev.base.objects[d])
 	}
+	found := m != nil
+	if !found {
+		m = make(map[string]cty.Value, len(is))
+	}
+	for _, i := range is {
+		if !found || ev.ran[i.address] {
+			m[i.key] = object(i)
+		}
+	}
+	ev.objects[d] = m
 	return cty.MapVal(m)
 }
 

@@ -177,6 +177,9 @@ func TestSync(t *testing.T) {
 	}
 	var links int
 	must(t, fsOf(t, arrived).Walk(t.Context(), "/", func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
 		fi, err := e.Info()
 		if st := fi.Sys().(*types.Stat); st.Uid != 0 || st.Gid != 0 || st.ModTime >= 1e9 || fi.Mode().IsRegular() && st.Linkname != "" {
 			t.Errorf("%s is sent as %v", p, st)

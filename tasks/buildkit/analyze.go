@@ -103,9 +103,7 @@ func Analyze(ctx context.Context, req AnalyzeRequest) (*Analysis, error) {
 	if err := a.addSources(o.solved, req.dirs()); err != nil {
 		return nil, fmt.Errorf("analyze %s: %w", req.File, err)
 	}
-	if a.Digest, err = translationDigest(o.solved, res, images.list()); err != nil {
-		return nil, fmt.Errorf("analyze %s: %w", req.File, err)
-	}
+	a.Digest = translationDigest(o.solved, res, images.list())
 	return a, nil
 }
 
@@ -247,7 +245,7 @@ func sortedRemotes(m map[Remote]bool) []Remote {
 
 // translationDigest hashes the results of defs, each of which is the digest of
 // a graph of operations, and the configs of the image that they make.
-func translationDigest(defs []*pb.Definition, res *client.Result, images []BaseImage) (cache.Digest, error) {
+func translationDigest(defs []*pb.Definition, res *client.Result, images []BaseImage) cache.Digest {
 	r := cache.NewRecipe("dockerfile")
 	var heads []string
 	for _, def := range defs {
@@ -266,5 +264,5 @@ func translationDigest(defs []*pb.Definition, res *client.Result, images []BaseI
 	for _, i := range images {
 		r.Add("image."+i.Ref, i.Digest)
 	}
-	return cache.Digest(r.Key()), nil
+	return cache.Digest(r.Key())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -53,10 +54,18 @@ func (o *offline) BuildOpts() client.BuildOpts {
 		Opts:      maps.Clone(o.opts),
 		SessionID: "offline",
 		Workers:   []client.WorkerInfo{{Platforms: []ocispecs.Platform{o.platform}}},
-		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
-		Caps:      gateway.Caps.CapSet(gateway.Caps.All()),
+		LLBCaps:   everything().llb,
+		Caps:      everything().gateway,
 	}
 }
+
+// capabilities are read and never changed, so all builds share them: listing
+// them takes longer than translating a small Dockerfile.
+type capabilities struct{ llb, gateway apicaps.CapSet }
+
+var everything = sync.OnceValue(func() capabilities {
+	return capabilities{pb.Caps.CapSet(pb.Caps.All()), gateway.Caps.CapSet(gateway.Caps.All())}
+})
 
 func (o *offline) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
 

@@ -117,8 +117,12 @@ func readState(path string, v any) error {
 		return err
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || fi.Size() > maxState {
-		return fmt.Errorf("%s is over %d bytes (%v)", path, maxState, err)
+	fi, err := f.Stat()
+	if err == nil && fi.Size() > maxState {
+		err = fmt.Errorf("%s is over %d bytes", path, maxState)
+	}
+	if err != nil {
+		return err
 	}
 	if err := json.NewDecoder(f).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -76,16 +76,16 @@ func listen(ctx context.Context, port int) (*os.File, error) {
 }
 
 // end kills the process that the run names and waits until it is gone.
-func (f process) end() error {
-	if !f.alive() {
+func (p process) end() error {
+	if !p.alive() {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(f.PID, 0)
+	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
 		return ignoreESRCH(err)
 	}
 	defer unix.Close(fd)
-	if !f.alive() { // so the descriptor may be of another process
+	if !p.alive() { // so the descriptor may be of another process
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {

@@ -76,7 +76,7 @@ func byteRange(header string, size int64) (first, last int64, partial bool, err 
 		return 0, size - 1, false, nil
 	}
 	from, to, ok := strings.Cut(spec, "-")
-	first, last = 0, size-1
+	last = size - 1
 	bad := fmt.Errorf("range %.60q does not fit %d bytes", header, size)
 	switch {
 	case !ok:

@@ -144,7 +144,7 @@ func (c *Client) connect(ctx context.Context, repo name.Repository, insecure boo
 	registry := repo.Registry
 	if insecure {
 		var err error
-		if registry, err = name.NewInsecureRegistry(registry.RegistryStr()); err != nil {
+		if registry, err = name.NewRegistry(registry.RegistryStr(), name.Insecure); err != nil {
 			return nil, err
 		}
 	}

@@ -44,6 +44,6 @@ const MaxConsole = 8 << 20
 // DefaultPath is PATH where neither the image nor the machine sets it.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// OwnHome, as the value of HOME, stands for the user's home directory. It is
+// OwnHome is, as the value of HOME, what stands for the user's home directory. It is
 // there because runtimes set HOME to root's where it is not set.
 const OwnHome = "bottlebuild:own-home"
