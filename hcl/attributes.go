@@ -42,15 +42,15 @@ func (d *decoder) boolean(name string, fallback bool) (bool, value) {
 	return v.True(), v
 }
 
-// integer returns a whole number from low to high, or 0.
-func (d *decoder) integer(name string, low, high int64) (int, bool) {
+// integer returns a whole number from 1 to high, or 0.
+func (d *decoder) integer(name string, high int64) (int, bool) {
 	v, ok := d.get(name)
 	if !ok {
 		return 0, false
 	}
 	n, accuracy := v.AsBigFloat().Int64()
-	if accuracy != big.Exact || n < low || n > high {
-		d.fault(v, fmt.Sprintf("Invalid %s", name), "%s is a whole number from %d to %d, not %s.", name, low, high, v.quote())
+	if accuracy != big.Exact || n < 1 || n > high {
+		d.fault(v, fmt.Sprintf("Invalid %s", name), "%s is a whole number from 1 to %d, not %s.", name, high, v.quote())
 		return 0, false
 	}
 	return int(n), true

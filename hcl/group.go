@@ -17,7 +17,6 @@ var groupSchema = &BlockSchema{
 type group struct {
 	*block
 	targets []groupTarget
-	done    bool // nodes are found; guards against groups that contain each other
 }
 
 type groupTarget struct {

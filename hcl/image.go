@@ -41,7 +41,7 @@ func (d *decoder) image() tasks.Image {
 	if v, ok := d.text("target"); ok {
 		p.Target = v.AsString()
 	}
-	ok := false
+	var ok bool
 	if p.Context, ok = d.contextDir(); !ok {
 		p.Contexts = d.contexts()
 		return p

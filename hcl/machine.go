@@ -92,13 +92,13 @@ func (d *decoder) machine(inst *instance, backend, runtime string) tasks.Machine
 		Env:        d.dict("env", envName),
 		Replace:    d.word("replace", tasks.ReplaceIfStopped, replaces),
 	}
-	p.CPUs, _ = d.integer("cpus", 1, maxCPUs)
+	p.CPUs, _ = d.integer("cpus", maxCPUs)
 	if v, ok := d.text("user"); ok {
 		p.User = v.AsString()
 		d.checkUser(v)
 	}
 	if v, ok := d.text("workdir"); ok && v.AsString() != "/" {
-		p.Workdir, _ = d.guestPath(v)
+		p.Workdir = d.guestPath(v)
 	} else if ok {
 		p.Workdir = "/"
 	}

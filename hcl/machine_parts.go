@@ -100,7 +100,7 @@ func (d *decoder) files(p *tasks.Machine) {
 		n := d.in(b)
 		f := tasks.File{Mode: n.mode("mode", defaultMode)}
 		label := value{Value: cty.StringVal(b.label()), attr: &attr{Attribute: &hcl.Attribute{Name: "the path", Expr: hcl.StaticExpr(cty.NilVal, b.labelRange())}}}
-		f.Path, _ = n.guestPath(label)
+		f.Path = n.guestPath(label)
 		d.unique(seen, f.Path, b.labelRange(), "file", "is written")
 		if v, ok := n.get("content"); ok {
 			f.Content = v.AsString()
@@ -128,8 +128,8 @@ func (d *decoder) unique(seen map[string]hcl.Range, name string, at hcl.Range, w
 func (d *decoder) ports(p *tasks.Machine) {
 	for _, b := range d.b.blocks[portSchema.Name] {
 		n := d.in(b)
-		host, hostOK := n.integer("host", 1, maxPort)
-		guest, guestOK := n.integer("guest", 1, maxPort)
+		host, hostOK := n.integer("host", maxPort)
+		guest, guestOK := n.integer("guest", maxPort)
 		if hostOK && guestOK || n.res.late {
 			p.Ports = append(p.Ports, tasks.Port{Host: host, Guest: guest})
 		}
@@ -145,7 +145,7 @@ func (d *decoder) volumes(p *tasks.Machine) {
 			v.Host, _ = n.hostPath(host)
 		}
 		if guest, ok := n.text("guest"); ok {
-			v.Guest, _ = n.guestPath(guest)
+			v.Guest = n.guestPath(guest)
 			d.unique(seen, v.Guest, guest.attr.Expr.Range(), "volume", "is a volume")
 		}
 		v.ReadOnly, _ = n.boolean("readonly", false)
@@ -185,7 +185,7 @@ func (d *decoder) ready() *tasks.Ready {
 		Timeout:  d.duration("timeout", defaultTimeout),
 		Interval: d.duration("interval", defaultInterval),
 	}
-	r.TCP, _ = d.integer("tcp", 1, maxPort)
+	r.TCP, _ = d.integer("tcp", maxPort)
 	if v, ok := d.text("http"); ok {
 		r.HTTP = v.AsString()
 		d.checkProbe(v)

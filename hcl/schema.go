@@ -53,15 +53,6 @@ var forEachAttr = &AttrSchema{
 	Doc: "Makes one instance per element, with each.key and each.value in its expressions.",
 }
 
-func (s *BlockSchema) attr(name string) *AttrSchema {
-	for _, a := range s.Attrs {
-		if a.Name == name {
-			return a
-		}
-	}
-	return nil
-}
-
 func (s *BlockSchema) block(name string) *BlockSchema {
 	for _, b := range s.Blocks {
 		if b.Name == name {

@@ -169,7 +169,6 @@ func (d *decoder) checkPlatform(v value) bool {
 	if m := platformRE.FindStringSubmatch(s); m != nil && slices.Contains(systems, m[1]) && slices.Contains(architectures, m[2]) {
 		return true
 	}
-	meant := s
 	system, arch, ok := strings.Cut(s, "/")
 	if !ok {
 		system, arch = "linux", s
@@ -183,7 +182,7 @@ func (d *decoder) checkPlatform(v value) bool {
 		system = m
 	}
 	hint := ""
-	if meant = system + "/" + arch; platformRE.MatchString(meant) && meant != s && !v.sensitive {
+	if meant := system + "/" + arch; platformRE.MatchString(meant) && meant != s && !v.sensitive {
 		hint = fmt.Sprintf(" Did you mean %q?", meant)
 	}
 	d.fault(v, "Invalid platform", "%s is %s, which is not a platform such as \"linux/amd64\" or \"linux/arm/v7\".%s", v.name(), v.quote(), hint)
@@ -271,8 +270,8 @@ func (d *decoder) checkCIDR(v value) {
 	}
 }
 
-// guestPath returns an absolute path in a machine, cleaned.
-func (d *decoder) guestPath(v value) (string, bool) {
+// guestPath returns an absolute path in a machine, cleaned, or "" after a report.
+func (d *decoder) guestPath(v value) string {
 	s := v.AsString()
 	switch {
 	case !path.IsAbs(s):
@@ -281,13 +280,13 @@ func (d *decoder) guestPath(v value) (string, bool) {
 			hint = fmt.Sprintf(" Did you mean %q?", path.Clean("/"+s))
 		}
 		d.fault(v, "Path is not absolute", "%s is a path in the machine, so it starts with a slash; %s does not.%s", v.name(), v.quote(), hint)
-		return "", false
+		return ""
 	case strings.ContainsAny(s, "\x00\n"):
 		d.fault(v, "Invalid path", "%s has a zero byte or a line break.", v.name())
-		return "", false
+		return ""
 	case path.Clean(s) == "/":
 		d.fault(v, "Invalid path", "%s is the root directory of the machine; name something in it.", v.name())
-		return "", false
+		return ""
 	}
-	return path.Clean(s), true
+	return path.Clean(s)
 }
