@@ -26,6 +26,8 @@ type Output struct {
 	Digest Digest `json:"digest"`
 	// Blobs are all the bytes in the store that the output needs to be used.
 	Blobs []Blob `json:"blobs,omitempty"`
+	// Bytes is the size of what the output has outside the store.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Attrs are small facts about the output that Digest decides: "config", "ref", "path".
 	Attrs map[string]string `json:"attrs,omitempty"`
 }
@@ -48,7 +50,7 @@ type Entry struct {
 	Output  Output    `json:"output"`
 	Created time.Time `json:"created"`
 	Seconds float64   `json:"seconds"` // how long the work took
-	Bytes   int64     `json:"bytes"`   // size of the output's blobs
+	Bytes   int64     `json:"bytes"`   // size of the output, set by Put
 	// Recipe is the text of the recipe that Key is the hash of.
 	Recipe string `json:"-"`
 }
@@ -164,7 +166,7 @@ func (s *Store) Put(e *Entry) error {
 		}
 		total += b.Size
 	}
-	e.Bytes = max(e.Bytes, total)
+	e.Bytes = total + e.Output.Bytes
 	b, err := e.encode()
 	if err != nil {
 		return fmt.Errorf("put %s: %w", e.Key, err)

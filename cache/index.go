@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 )
 
 const (
 	indexFile  = "index.json"
-	emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+	indexType  = "application/vnd.oci.image.index.v1+json"
+	emptyIndex = `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`
 	refName    = "org.opencontainers.image.ref.name" // OCI image-spec, annotations
 	maxIndex   = 64 << 20                            // bytes
 )
@@ -83,16 +85,19 @@ func (s *Store) Tagged(name string) (Blob, error) {
 	return Blob{}, fmt.Errorf("tag %s: %w", name, ErrMiss)
 }
 
-// readIndex reads index.json. A damaged one is quarantined and read as empty:
-// what it said can be made again.
+// readIndex reads index.json. One that is missing reads as empty, and so does a
+// damaged one, which is quarantined: what it said can be made again.
 func (s *Store) readIndex() (*index, error) {
 	b, err := readFile(s.root, indexFile, maxIndex)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	ix := &index{}
-	if err := json.Unmarshal(b, ix); err != nil {
-		return &index{SchemaVersion: 2, MediaType: "application/vnd.oci.image.index.v1+json"}, errors.Join(s.quarantine(indexFile), s.publish(indexFile, []byte(emptyIndex)))
+	if err == nil && json.Unmarshal(b, ix) == nil {
+		return ix, nil
 	}
-	return ix, nil
+	if err := s.quarantine(indexFile); err != nil {
+		return nil, err
+	}
+	return &index{SchemaVersion: 2, MediaType: indexType}, nil
 }

@@ -37,6 +37,7 @@ func (r *Runner) explain(ctx context.Context, s *Step, forced bool, miss error) 
 	default:
 		s.Reasons = r.differences(ctx, s, latest)
 	}
+	s.Reasons = append(s.Reasons, s.notes...)
 }
 
 // differences compares the step's recipe with that of an earlier key.

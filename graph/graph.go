@@ -91,6 +91,7 @@ type Verdict struct {
 	Decision Decision
 	Action   string   // what the work amounts to, where a kind has several: "create", "start", "replace", "update", "none"
 	Reasons  []Reason // of a run or maybe; a hit needs none
+	Notes    []Reason // said behind the reasons, which are still looked for if Reasons is empty
 	Output   cache.Output
 }
 
@@ -134,7 +135,7 @@ type Status string
 const (
 	Ran     Status = "ran"     // its work was done
 	Cached  Status = "cached"  // its output was there
-	Skipped Status = "skipped" // not tried: a dependency did not succeed, or the run was stopped before
+	Skipped Status = "skipped" // not done: a dependency did not succeed, or the run was stopped
 	Failed  Status = "failed"  // its work was tried and failed
 )
 

@@ -54,6 +54,7 @@ type Step struct {
 	spec     Spec
 	recipe   *cache.Recipe
 	output   cache.Output // of a Hit without SameAs
+	notes    []Reason
 	saved    time.Duration
 	bytes    int64
 	err      error
@@ -258,7 +259,7 @@ func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) error {
 	if err != nil {
 		return err
 	}
-	s.Decision, s.Action, s.Reasons, s.output = v.Decision, v.Action, v.Reasons, v.Output
+	s.Decision, s.Action, s.Reasons, s.notes, s.output = v.Decision, v.Action, v.Reasons, v.Notes, v.Output
 	return nil
 }
 

@@ -175,6 +175,9 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	start := time.Now()
 	fail := func(err error) {
 		res.Status, res.Err, res.Elapsed = Failed, err, time.Since(start)
+		if ctx.Err() != nil { // it was called off
+			res.Status, res.Err = Skipped, context.Cause(ctx)
+		}
 	}
 	if !s.spec.Known {
 		if err := x.bind(ctx, s, inputs); err != nil {

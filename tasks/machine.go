@@ -59,6 +59,7 @@ func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r
 func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
 	spec := backend.Spec{
 		Name: p.Name, CPUs: p.CPUs, MemoryMiB: p.MemoryMiB, StorageGiB: p.StorageGiB, Env: p.Env,
+		User: p.User, Workdir: p.Workdir,
 		Labels: map[string]string{
 			backend.SpecLabel: s.Key.String(), backend.ProjectLabel: p.Project,
 			backend.AddressLabel: s.Address, backend.PackLabel: s.Inputs[p.Pack].Digest.String(),
@@ -104,9 +105,12 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 		fallthrough
 	case ActionCreate:
 		err = w.createMachine(ctx, be, p, work, step.Writer())
-	case ActionStart:
+	case ActionStart, ActionUpdate:
 		if err = be.Start(ctx, p.Name); err == nil {
 			err = w.ready(ctx, be, p)
+		}
+		if err == nil {
+			err = w.Records.Put(&Record{Machine: p, Backend: be.Name(), Address: work.Address, Spec: work.Key, Complete: true})
 		}
 	}
 	if err != nil {

@@ -34,8 +34,11 @@ func (w *Worker) checkPush(ctx context.Context, p Push, s graph.Spec, entry *cac
 	var missing []string
 	if p.Registry.Embedded {
 		for _, tag := range p.Tags {
-			if m, err := w.Store.Tagged(p.embeddedName(tag)); err != nil || m.Digest != image.Digest {
+			switch m, err := w.Store.Tagged(p.embeddedName(tag)); {
+			case err != nil:
 				missing = append(missing, "tag "+tag+" is gone")
+			case m.Digest != image.Digest:
+				missing = append(missing, "tag "+tag+" points to "+m.Digest.String())
 			}
 		}
 	} else {

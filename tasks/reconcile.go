@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -16,6 +17,7 @@ const (
 	ActionCreate  = "create"
 	ActionStart   = "start"
 	ActionReplace = "replace"
+	ActionUpdate  = "update"
 	ActionNone    = "none"
 )
 
@@ -60,7 +62,10 @@ func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, k
 		return difference{action: ActionStart, reason: "it is " + string(st.State)}, nil
 	case st.Labels[backend.SpecLabel] != key.String():
 		return difference{action: ActionReplace, refused: mayReplace(p, st)}, nil
-	case st.State == backend.Running:
+	case st.State != backend.Running:
+	case rec != nil && !reflect.DeepEqual(rec.Machine.Ready, p.Ready):
+		return difference{action: ActionUpdate, reason: "ready changed"}, nil
+	default:
 		return difference{action: ActionNone}, nil
 	}
 	return difference{action: ActionStart, reason: "it is " + string(st.State)}, nil
@@ -70,7 +75,7 @@ func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, k
 func mayReplace(p Machine, st backend.Status) error {
 	const advice = "it no longer matches the bottle file, and replacing it discards its disk"
 	switch {
-	case p.Replace == ReplaceAlways, p.Replace == ReplaceIfStopped && st.State != backend.Running:
+	case p.Replace == ReplaceAlways, p.Replace == ReplaceIfStopped && st.State != backend.Running && st.PID == 0:
 		return nil
 	case p.Replace == ReplaceNever:
 		return fmt.Errorf("machine %s: %s, which replace = %q forbids: remove it with: bottlebuild down %s", p.Name, advice, p.Replace, p.Name)
@@ -98,7 +103,7 @@ func (w *Worker) checkMachine(ctx context.Context, p Machine, s graph.Spec) (gra
 		v.Reasons = []graph.Reason{{Component: "machine", Text: d.reason}}
 	}
 	if d.refused != nil {
-		v.Reasons = append(v.Reasons, graph.Reason{Component: "machine", Text: d.refused.Error()})
+		v.Notes = []graph.Reason{{Component: "machine", Text: d.refused.Error()}}
 	}
 	return v, nil
 }

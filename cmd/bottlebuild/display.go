@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/client"
@@ -19,8 +20,24 @@ type display struct {
 	done   chan struct{}
 	err    error
 
-	mu     sync.RWMutex
+	mu     sync.Mutex
 	closed bool
+	failed map[string]bool // nodes that have shown an error of their own
+}
+
+// checkProgress reports a mode that there is none of; origin is where it comes from.
+func checkProgress(origin, mode string) error {
+	if slices.Contains(progressModes, mode) {
+		return nil
+	}
+	return usageError("%s %q: use one of %s", origin, mode, strings.Join(progressModes, ", "))
+}
+
+// hasFailed reports whether the node at address has shown an error.
+func (d *display) hasFailed(address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed[address]
 }
 
 // progressModes are the values of --progress.
@@ -28,14 +45,11 @@ var progressModes = []string{"auto", "plain", "tty", "quiet", "rawjson"}
 
 // openDisplay starts a display on out; mode is one of progressModes.
 func openDisplay(out *os.File, mode string) (*display, error) {
-	if !slices.Contains(progressModes, mode) {
-		return nil, usageError("--progress %q: use one of %q", mode, progressModes)
-	}
 	ui, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
 	if err != nil {
 		return nil, usageError("--progress %s: %w", mode, err)
 	}
-	d := &display{status: make(chan *client.SolveStatus), done: make(chan struct{})}
+	d := &display{failed: map[string]bool{}, status: make(chan *client.SolveStatus), done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
 		// Not the command's context: what led to a cancellation is shown too.
@@ -94,9 +108,15 @@ func (n nodeSink) Status(s *client.SolveStatus) {
 		c.Vertex = own(c.Vertex)
 		out.Warnings = append(out.Warnings, &c)
 	}
-	n.d.mu.RLock()
-	defer n.d.mu.RUnlock()
-	if !n.d.closed {
-		n.d.status <- out
+	n.d.mu.Lock()
+	defer n.d.mu.Unlock()
+	if n.d.closed {
+		return
 	}
+	for _, v := range out.Vertexes {
+		if v.Error != "" {
+			n.d.failed[n.address] = true
+		}
+	}
+	n.d.status <- out
 }

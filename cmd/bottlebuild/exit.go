@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/buildkit"
@@ -78,8 +80,10 @@ func (a *app) report(err error) int {
 		return code
 	}
 	fmt.Fprintf(a.stderr, "bottlebuild: %v\n", err)
-	if code == exitDiskFull {
-		fmt.Fprintf(a.stderr, "bottlebuild: the disk is full; the cache is in %s\n", a.cacheDir())
+	var fs unix.Statfs_t
+	const little = 64 << 20 // bytes
+	if code == exitDiskFull && unix.Statfs(a.cacheDir(), &fs) == nil && uint64(fs.Bavail)*uint64(fs.Bsize) < little {
+		fmt.Fprintf(a.stderr, "bottlebuild: the disk of the cache is full: %s\n", a.cacheDir())
 	}
 	return code
 }

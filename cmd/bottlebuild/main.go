@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/moby/sys/reexec"
 
@@ -37,6 +38,9 @@ func main() {
 // machine of the container backend.
 const machineInitCommand = "machine-init"
 
+// signalPause is for how long after the first signal more of them count as one.
+const signalPause = 300 * time.Millisecond
+
 // errInterrupted is the cause of a context that a signal has cancelled.
 var errInterrupted = errors.New("interrupted")
 
@@ -50,6 +54,11 @@ func realMain(args []string) int {
 	go func() {
 		<-signals
 		cancel(errInterrupted)
+		// Some tools send a signal to the process and to its group.
+		time.Sleep(signalPause)
+		for len(signals) > 0 {
+			<-signals
+		}
 		<-signals // the user does not want to wait for cleaning up
 		fmt.Fprintln(os.Stderr, "bottlebuild: interrupted twice, leaving at once")
 		killChildren()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bottlebuild/cache"
 	"bottlebuild/graph"
 	bottlefile "bottlebuild/hcl"
 	"bottlebuild/tasks"
@@ -66,8 +67,14 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if f.retries < 0 {
 		return usageError("--retries %d: it cannot be negative", f.retries)
 	}
-	if !slices.Contains(progressModes, f.progress) {
-		return usageError("--progress %q: use one of %s", f.progress, strings.Join(progressModes, ", "))
+	if err := checkProgress("--progress", f.progress); err != nil {
+		return err
+	}
+	// Whoever reads the file must not take an earlier run's for this one's.
+	if f.metadata != "" {
+		if err := writeMetadata(f.metadata, &graph.Report{}, nil); err != nil {
+			return usageError("--metadata-file: %w", err)
+		}
 	}
 	a.rawProgress = f.progress == "rawjson"
 	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
@@ -84,11 +91,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	}
 	runner := s.runner(file)
 	runner.Jobs, runner.KeepGoing, runner.Timeout, runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
-	plan, err := runner.Plan(ctx, nodes)
-	if err != nil {
-		return planError(err)
-	}
-	report, err := s.execute(ctx, runner, plan, f.progress)
+	report, err := s.planAndExecute(ctx, runner, nodes, f.progress)
 	if err != nil {
 		return err
 	}
@@ -127,6 +130,43 @@ func (s *session) runner(file *bottlefile.File) *graph.Runner {
 	}
 }
 
+// planAndExecute runs the nodes, once more if something in the cache turns out
+// to be damaged or gone: it is out of the way by then, and what made it runs.
+func (s *session) planAndExecute(ctx context.Context, runner *graph.Runner, nodes []*graph.Node, mode string) (*graph.Report, error) {
+	for again := false; ; again = true {
+		plan, err := runner.Plan(ctx, nodes)
+		if err != nil {
+			return nil, planError(err)
+		}
+		report, err := s.execute(ctx, runner, plan, mode)
+		if err != nil {
+			return nil, err
+		}
+		failure := report.Err()
+		if again || ctx.Err() != nil || !errors.Is(failure, cache.ErrDamaged) && !errors.Is(failure, cache.ErrMiss) {
+			return report, nil
+		}
+		if !s.rawProgress {
+			fmt.Fprintf(s.stderr, "bottlebuild: %v\nbottlebuild: what made it runs again\n", failure)
+		}
+		s.verify(report)
+	}
+}
+
+// verify reads what the run's outputs consist of, which puts all of it that is
+// damaged out of the way at once.
+func (s *session) verify(r *graph.Report) {
+	seen := map[cache.Digest]bool{}
+	for _, res := range r.Results {
+		for _, b := range res.Output.Blobs {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				_ = s.store.VerifyBlob(b.Digest) // what is gone by now is a miss
+			}
+		}
+	}
+}
+
 // execute runs a plan under a display, which is opened only if there is work.
 func (s *session) execute(ctx context.Context, runner *graph.Runner, plan *graph.Plan, mode string) (*graph.Report, error) {
 	run, maybe := plan.Work()
@@ -135,6 +175,9 @@ func (s *session) execute(ctx context.Context, runner *graph.Runner, plan *graph
 	}
 	if mode == "auto" {
 		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
+			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {
+				return nil, err
+			}
 			mode = v
 		} else if s.env("CI") != "" {
 			mode = "plain"
@@ -154,6 +197,9 @@ func (s *session) execute(ctx context.Context, runner *graph.Runner, plan *graph
 			progress.Start(d.sink(e.Node.Address), e.Node.Kind).Cached()
 		case graph.Failed:
 			// A node that failed before it reported anything is shown as well.
+			if d.hasFailed(e.Node.Address) {
+				return
+			}
 			progress.Start(d.sink(e.Node.Address), e.Node.Kind).Done(e.Result.Err)
 		}
 	}

@@ -28,6 +28,14 @@ func main() {
 		return
 	}
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	http.HandleFunc("/whoami", func(w http.ResponseWriter, _ *http.Request) {
+		dir, err := os.Getwd()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, os.Getuid(), dir)
+	})
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		host, err := os.Hostname()
 		if err != nil {

@@ -59,6 +59,14 @@ func write(ctx context.Context, store *cache.Store, img cache.Output, opt Option
 		return cache.Output{}, err
 	}
 	defer place.Close()
+	unlock, err := store.LockName(ctx, "export-"+cache.DigestOf([]byte(opt.Path)).Hex()[:32])
+	if err != nil {
+		return cache.Output{}, err
+	}
+	defer unlock()
+	if err := place.sweep(); err != nil {
+		return cache.Output{}, err
+	}
 	var found listing
 	if opt.Format == OCIDir {
 		found, err = place.writeDir(ctx, entries)
@@ -70,6 +78,7 @@ func write(ctx context.Context, store *cache.Store, img cache.Output, opt Option
 	}
 	return cache.Output{
 		Digest: found.digest(),
+		Bytes:  found.size(),
 		Attrs:  map[string]string{"path": opt.Path, "size": strconv.FormatInt(found.size(), 10)},
 	}, nil
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"bottlebuild/cache"
@@ -47,7 +49,28 @@ func (p *place) writeTar(ctx context.Context, entries []entry) (listing, error) 
 	return listing{{digest: cache.Digest(hash.Sum(nil)), size: size}}, nil
 }
 
-func (p *place) tempName() string { return "." + p.name + "." + rand.Text() + ".tmp" }
+func (p *place) tempName() string { return "." + p.name + "." + rand.Text() + tempSuffix }
+
+const tempSuffix = ".tmp"
+
+// sweep removes what processes that were killed have left beside the place. No
+// other process writes there while the place's lock is held.
+func (p *place) sweep() error {
+	entries, err := fs.ReadDir(p.parent.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		middle, ours := strings.CutPrefix(e.Name(), "."+p.name+".")
+		middle, temp := strings.CutSuffix(middle, tempSuffix)
+		if ours && temp && len(middle) == len(rand.Text()) {
+			if err := p.parent.RemoveAll(e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 func tarTo(ctx context.Context, w io.Writer, entries []entry) error {
 	tw := tar.NewWriter(w)

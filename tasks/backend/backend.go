@@ -104,9 +104,12 @@ type Spec struct {
 	// StorageGiB is the size of the machine's disk; 0: the backend's default.
 	StorageGiB int
 	Env        map[string]string
-	Network    *Network // nil: none
-	Ports      []Port
-	Volumes    []Volume
+	// User and Workdir are those of the image's command; empty: the image's own.
+	// smolvm has no way to set them, and leaves the command as the image has it.
+	User, Workdir string
+	Network       *Network // nil: none
+	Ports         []Port
+	Volumes       []Volume
 }
 
 // Network is what a machine may reach. With no list and not Open it is none.

@@ -9,13 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/userns"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 )
 
@@ -35,6 +38,9 @@ func Serve(ctx context.Context, cfg DaemonConfig) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer unlock()
+	if err := unmountBelow(cfg.Root); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	listener, err := listenPrivate(cfg.Socket)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -69,6 +75,28 @@ func Serve(ctx context.Context, cfg DaemonConfig) error {
 		stopWithin(server, stopWait)
 	}
 	<-served
+	return nil
+}
+
+// unmountBelow takes away what a daemon that was killed has left mounted in its
+// state, which is nobody else's while the lock is held.
+func unmountBelow(root string) error {
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return err
+	}
+	found, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	for _, m := range slices.Backward(found) { // the last on top
+		if m.Mountpoint == real {
+			continue // the state may be a file system of its own
+		}
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
+		}
+	}
 	return nil
 }
 

@@ -125,7 +125,13 @@ func (b *Backend) Start(ctx context.Context, name string) error {
 		return err
 	}
 	if r.alive() {
-		return nil
+		if b.intact(m, r) == nil {
+			return nil
+		}
+		// What it has lost cannot be given back to it while it runs.
+		if err := b.stop(ctx, name); err != nil {
+			return fmt.Errorf("start machine %s: %w", name, err)
+		}
 	}
 	if err := b.boot(ctx, m); err != nil {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
@@ -163,6 +169,9 @@ func (b *Backend) boot(ctx context.Context, m *machine) error {
 		}
 	}
 	r := &run{Runtime: rt.program}
+	if r.Lower, err = inodeOf(lower); err != nil {
+		return err
+	}
 	if err := writeState(b.file(name, "run.json"), r); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
@@ -42,6 +43,7 @@ type run struct {
 	// The rest is zero until the machine is up.
 	process
 	Forwarder process `json:"forwarder"` // see publish; zero if no port is published
+	Lower     uint64  `json:"lower"`     // inode of the unpacked image that is mounted
 }
 
 // process names a process of this host for good; a number alone is used again.
@@ -141,6 +143,23 @@ func writeState(path string, v any) error {
 // alive reports whether the machine's first process still runs.
 func (r *run) alive() bool { return r != nil && r.process.alive() }
 
+// intact tells what a machine that runs has lost; nil if nothing.
+func (b *Backend) intact(m *machine, r *run) error {
+	if inode, err := inodeOf(b.rootfsPath(m.Document)); err != nil || inode != r.Lower {
+		return errors.New("its unpacked image was removed from the cache")
+	}
+	if len(m.Spec.Ports) > 0 && !r.Forwarder.alive() {
+		return errors.New("its ports are no longer published")
+	}
+	return nil
+}
+
+func inodeOf(path string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	return st.Ino, err
+}
+
 // alive reports whether the process still runs. Neither a later one of its
 // number nor one of another boot is taken for it.
 func (p process) alive() bool {
@@ -187,6 +206,8 @@ func (b *Backend) Status(ctx context.Context, name string) (backend.Status, erro
 		CPUs: m.Spec.CPUs, MemoryMiB: m.Spec.MemoryMiB, Ports: m.Spec.Ports,
 	}
 	switch {
+	case r.alive() && b.intact(m, r) != nil:
+		st.State, st.PID = backend.Broken, r.PID
 	case r.alive():
 		st.State, st.PID = backend.Running, r.PID
 	case !m.Started:
