@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"bottlebuild/cache"
 )
@@ -38,7 +37,7 @@ type Options struct {
 // one, what was there is still there and nothing else.
 //
 // The output's Digest is the SHA-256 of the file, or for a directory of the
-// listing of its files; Attrs has "path" and "size", in bytes. It has no blobs,
+// listing of its files; Bytes is its size, and Attrs has "path". It has no blobs,
 // since the bytes are outside the store; [Check] tells whether they are still
 // there.
 func Write(ctx context.Context, store *cache.Store, img cache.Output, opt Options) (cache.Output, error) {
@@ -79,7 +78,7 @@ func write(ctx context.Context, store *cache.Store, img cache.Output, opt Option
 	return cache.Output{
 		Digest: found.digest(),
 		Bytes:  found.size(),
-		Attrs:  map[string]string{"path": opt.Path, "size": strconv.FormatInt(found.size(), 10)},
+		Attrs:  map[string]string{"path": opt.Path},
 	}, nil
 }
 

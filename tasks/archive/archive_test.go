@@ -164,7 +164,7 @@ func TestWriteIsDeterministic(t *testing.T) {
 					t.Fatal(err)
 				}
 				bytes = append(bytes, b)
-				want := cache.Output{Digest: cache.DigestOf(b), Attrs: map[string]string{"path": path, "size": fmt.Sprint(len(b))}}
+				want := cache.Output{Digest: cache.DigestOf(b), Bytes: int64(len(b)), Attrs: map[string]string{"path": path}}
 				if diff := cmp.Diff(want, out); diff != "" {
 					t.Errorf("%s: %s", format, diff)
 				}

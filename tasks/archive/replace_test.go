@@ -161,3 +161,24 @@ func TestSwapInTwoSteps(t *testing.T) {
 		t.Errorf("left behind: %q", names)
 	}
 }
+
+// A process that is killed while it writes a directory leaves a temporary one.
+func TestLeftoversOfKilledProcessesAreSwept(t *testing.T) {
+	s := newStore(t)
+	img, _ := image(t, s, "a", "amd64")
+	dir := t.TempDir()
+	stale := filepath.Join(dir, ".x."+strings.Repeat("A", 26)+".tmp")
+	foreign := filepath.Join(dir, ".x.notes.tmp")
+	for _, d := range []string{filepath.Join(stale, "blobs"), foreign} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustWrite(t, s, img, Options{Format: OCIDir, Path: filepath.Join(dir, "x")})
+	if _, err := os.Stat(stale); !os.IsNotExist(err) {
+		t.Errorf("the leftover is still there: %v", err)
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("what is not ours was removed: %v", err)
+	}
+}
