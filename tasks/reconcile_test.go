@@ -33,7 +33,9 @@ func TestReconcile(t *testing.T) {
 	running := func(l map[string]string) *backend.Status {
 		return &backend.Status{State: backend.Running, PID: 1, Labels: l}
 	}
-	state := func(s backend.State, l map[string]string) *backend.Status { return &backend.Status{State: s, Labels: l} }
+	state := func(s backend.State, l map[string]string) *backend.Status {
+		return &backend.Status{State: s, Labels: l}
+	}
 	complete, half := &Record{Complete: true}, &Record{}
 	for name, c := range map[string]struct {
 		status  *backend.Status
