@@ -75,7 +75,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
-			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "snapshot": cmdSnapshot,
+			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot,
 		},
 	})
 }
@@ -292,6 +292,15 @@ func cmdInterrupt(ts *testscript.TestScript, _ bool, args []string) {
 	if code := cmd.ProcessState.ExitCode(); !sent || strconv.Itoa(code) != args[0] {
 		ts.Fatalf("interrupted: %v, exit code %d, it printed:\n%s", sent, code, seen)
 	}
+}
+
+// killforwarder MACHINE kills the process that carries a machine's ports.
+func cmdKillForwarder(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(filepath.Join(ts.Getenv("BOTTLEBUILD_STATE"), "machines", "machines", args[0], "run.json"))
+	ts.Check(err)
+	var run struct{ Forwarder struct{ PID int } }
+	ts.Check(json.Unmarshal(b, &run))
+	ts.Check(syscall.Kill(run.Forwarder.PID, syscall.SIGKILL))
 }
 
 // snapshot FILE writes what is below the script's directory, names, sizes and
