@@ -68,7 +68,7 @@ race: test-setup
 
 .PHONY: stress
 stress: test-setup
-	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -shuffle=on -timeout 2h -rapid.checks=5000 ./graph ./cache
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -shuffle=on -timeout 2h ./graph ./cache ./tasks/buildcontext -rapid.checks=5000
 
 # make bench BENCH='-rows small,files -n 20' runs some rows, and more often.
 BENCH_FILES := $(shell find bench -name '*.go')
