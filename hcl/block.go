@@ -2,9 +2,11 @@ package bottlefile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // block is a block whose names have been checked against its schema. Its
@@ -18,6 +20,7 @@ type block struct {
 	attrs       map[string]*attr
 	order       []*attr // in the order of the schema, or of the file with AnyAttrs
 	blocks      map[string][]*block
+	missing     []*AttrSchema // required, and not written in this file
 }
 
 type attr struct {
@@ -27,12 +30,18 @@ type attr struct {
 	each bool
 }
 
-func newAttr(a *hcl.Attribute, s *AttrSchema) *attr {
+func newAttr(a *hcl.Attribute, s *AttrSchema) (*attr, hcl.Diagnostics) {
 	n := &attr{Attribute: a, schema: s}
-	for _, t := range a.Expr.Variables() {
+	var diags hcl.Diagnostics
+	if _, ok := a.Expr.(hclsyntax.Expression); !ok {
+		own := *a
+		own.Expr, diags = nativeExpr(a.Expr, s.Static)
+		n.Attribute = &own
+	}
+	for _, t := range n.Expr.Variables() {
 		n.each = n.each || t.RootName() == "each"
 	}
-	return n
+	return n, diags
 }
 
 // label returns the block's first label.
@@ -66,7 +75,7 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	if s.AnyAttrs {
 		attrs, diags := body.JustAttributes()
 		for _, a := range sortedAttrs(attrs) {
-			b.add(newAttr(a, &AttrSchema{Name: a.Name}))
+			diags = append(diags, b.read(a, &AttrSchema{Name: a.Name})...)
 		}
 		return b, diags
 	}
@@ -75,9 +84,9 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	for _, as := range s.Attrs {
 		switch a := content.Attributes[as.Name]; {
 		case a != nil:
-			b.add(newAttr(a, as))
+			diags = append(diags, b.read(a, as)...)
 		case as.Required && !misspelt(diags, as.Name):
-			diags = append(diags, missingAttr(s, as, def))
+			b.missing = append(b.missing, as)
 		}
 	}
 	for _, hb := range content.Blocks {
@@ -85,11 +94,7 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 		n, nd := readBlock(hb, ns)
 		diags = append(diags, nd...)
 		if earlier := b.one(hb.Type); earlier != nil && !ns.Many {
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError, Summary: fmt.Sprintf("Duplicate %s block", hb.Type),
-				Detail:  fmt.Sprintf("A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", s.Name, hb.Type, place(earlier.defRange)),
-				Subject: hb.DefRange.Ptr(),
-			})
+			diags = append(diags, duplicateBlock(s, earlier, hb.DefRange))
 			continue
 		}
 		b.blocks[hb.Type] = append(b.blocks[hb.Type], n)
@@ -97,9 +102,41 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	return b, diags
 }
 
-func (b *block) add(a *attr) {
+func (b *block) read(a *hcl.Attribute, s *AttrSchema) hcl.Diagnostics {
+	n, diags := newAttr(a, s)
+	b.set(n)
+	return diags
+}
+
+// set adds an attribute, or puts it in the place of that of the same name.
+func (b *block) set(a *attr) {
+	if old := b.attrs[a.Name]; old != nil {
+		b.order = slices.DeleteFunc(b.order, func(o *attr) bool { return o == old })
+	}
 	b.attrs[a.Name] = a
 	b.order = append(b.order, a)
+}
+
+// checkRequired reports required attributes of b and the blocks in it that no
+// file gives.
+func (b *block) checkRequired() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, as := range b.missing {
+		if b.attrs[as.Name] == nil {
+			diags = append(diags, missingAttr(b.schema, as, b.defRange))
+		}
+	}
+	for _, bs := range b.blocks {
+		for _, n := range bs {
+			diags = append(diags, n.checkRequired()...)
+		}
+	}
+	return diags
+}
+
+func duplicateBlock(in *BlockSchema, first *block, at hcl.Range) *hcl.Diagnostic {
+	kind := first.schema.Name
+	return errorAt(at, fmt.Sprintf("Duplicate %s block", kind), "A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", in.Name, kind, place(first.defRange))
 }
 
 func missingAttr(s *BlockSchema, as *AttrSchema, def hcl.Range) *hcl.Diagnostic {
@@ -131,6 +168,9 @@ func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
 		case d.Summary == "Unsupported argument":
 			d.Summary = fmt.Sprintf("Unknown attribute %q", name)
 			d.Detail = fmt.Sprintf("There is no attribute %q %s.%s", name, in, nameHint(name, attrs, blocks, "a block: write it without the equals sign", allowed(attrs)))
+		case d.Summary == "Extraneous JSON object property":
+			d.Summary = fmt.Sprintf("Unknown property %q", name)
+			d.Detail = fmt.Sprintf("There is no attribute or block %q %s.%s", name, in, nameHint(name, slices.Concat(attrs, blocks), nil, "", allowed(slices.Concat(attrs, blocks))))
 		case d.Summary == "Unsupported block type":
 			d.Summary = fmt.Sprintf("Unknown block %q", name)
 			d.Detail = fmt.Sprintf("There is no block %q %s.%s", name, in, nameHint(name, blocks, attrs, "an attribute: write it with an equals sign", allowed(blocks)))

@@ -28,9 +28,14 @@ func newDecl(b *block) *decl {
 
 func (d *decl) address() string { return d.kind + "." + d.name }
 
-func sortDecls(decls []*decl) {
-	slices.SortStableFunc(decls, func(a, b *decl) int {
-		return cmp.Or(cmp.Compare(a.defRange.Filename, b.defRange.Filename), cmp.Compare(a.defRange.Start.Byte, b.defRange.Start.Byte))
+// sortDecls puts declarations in the order of the files, and of each file.
+func (f *File) sortDecls() {
+	nth := make(map[string]int, len(f.opts.Files))
+	for i, s := range f.opts.Files {
+		nth[s.Path] = i
+	}
+	slices.SortStableFunc(f.decls, func(a, b *decl) int {
+		return cmp.Or(cmp.Compare(nth[a.defRange.Filename], nth[b.defRange.Filename]), cmp.Compare(a.defRange.Start.Byte, b.defRange.Start.Byte))
 	})
 }
 

@@ -80,7 +80,9 @@ func (f *File) typeText(v *variable) string {
 	if a == nil {
 		return "any"
 	}
-	return strings.Join(strings.Fields(string(a.Expr.Range().SliceBytes(f.opts.Source))), " ")
+	r := a.Expr.Range()
+	text := string(r.SliceBytes(f.sources[r.Filename].Bytes))
+	return strings.Join(strings.Fields(strings.Trim(text, `"`)), " ") // JSON has it in quotes
 }
 
 func (f *File) declareVariables(blocks []*block) hcl.Diagnostics {

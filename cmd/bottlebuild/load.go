@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,12 +23,12 @@ const varPrefix = "BOTTLE_VAR_"
 
 // fileFlags are the flags of commands that read a bottle file.
 type fileFlags struct {
-	file string
-	vars []string
+	files []string
+	vars  []string
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.file, "file", "f", "", "the bottle file, or a directory with a "+defaultFile+" (default \""+defaultFile+"\")")
+	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "the bottle file, a directory of them, or - for standard input; repeatable (default \""+defaultFile+"\")")
 	cmd.Flags().StringArrayVar(&f.vars, "var", nil, "give a variable a value, as `NAME=VALUE`; repeatable")
 }
 
@@ -38,18 +36,11 @@ func (f *fileFlags) add(cmd *cobra.Command) {
 // first argument that is a file or a directory is the bottle file. Faults in
 // the file are printed, each with its place.
 func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefile.File, []string, error) {
-	path, targets, err := f.locate(args)
+	paths, targets, err := f.locate(args)
 	if err != nil {
 		return nil, nil, err
 	}
-	src, err := bottlefile.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, usageError("there is no bottle file %s: name one as the first argument, or make it", path)
-	}
-	if err != nil {
-		return nil, nil, usageError("%w", err)
-	}
-	abs, err := filepath.Abs(path)
+	in, err := a.read(paths)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +49,7 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 		return nil, nil, err
 	}
 	file, diags := bottlefile.Load(ctx, bottlefile.Options{
-		Path: path, Source: src, Dir: filepath.Dir(abs), Project: abs, Vars: vars, Version: version(),
+		Files: in.sources, Dir: in.dir, Project: in.project, Vars: vars, Version: version(),
 	})
 	return file, targets, a.diagnose(file, diags)
 }
@@ -73,28 +64,9 @@ func (a *app) nodes(ctx context.Context, f *fileFlags, args []string) (*bottlefi
 	return file, nodes, a.diagnose(file, diags)
 }
 
-// locate finds the bottle file's path.
-func (f *fileFlags) locate(args []string) (path string, targets []string, err error) {
-	path, targets = f.file, args
-	if path == "" && len(args) > 0 {
-		if _, err := os.Stat(args[0]); err == nil {
-			path, targets = args[0], args[1:]
-		} else if looksLikePath(args[0]) {
-			return "", nil, usageError("there is no bottle file %s", args[0])
-		}
-	}
-	if path == "" {
-		path = defaultFile
-	}
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		path = filepath.Join(path, defaultFile)
-	}
-	return path, targets, nil
-}
-
 // looksLikePath tells a file that is not there from a target.
 func looksLikePath(arg string) bool {
-	return strings.HasSuffix(arg, ".hcl") || strings.ContainsRune(arg, filepath.Separator) && !strings.ContainsRune(arg, '"')
+	return strings.HasSuffix(arg, ".hcl") || strings.HasSuffix(arg, ".hcl.json") || strings.ContainsRune(arg, filepath.Separator) && !strings.ContainsRune(arg, '"')
 }
 
 // variables collects the values given for variables; --var beats the environment.
