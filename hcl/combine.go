@@ -34,7 +34,7 @@ func (f *File) combine(bodies []hcl.Body) (*block, hcl.Diagnostics) {
 			}
 		}
 	}
-	return top, append(diags, top.checkRequired()...)
+	return top, diags
 }
 
 // overrideBelow changes the declaration that an override's block is about.

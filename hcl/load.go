@@ -18,8 +18,14 @@ type Options struct {
 	// Project is the scope of machines: those of one project that no file
 	// declares any more are orphans. Empty: Dir and the base name of Path.
 	Project string
-	Vars    map[string]Var // values given for variables
-	Version string         // of bottlebuild, for required_version; empty: not checked
+	// Values given for variables: those of Env give way to those of VarFiles,
+	// which are attributes in HCL's own syntax or one JSON object and of which
+	// later ones beat earlier ones, and these give way to those of Vars.
+	Env      map[string]Var
+	VarFiles []Source
+	Vars     map[string]Var
+	Sets     []string // "PATH=VALUE": attributes that beat those of the files
+	Version  string   // of bottlebuild, for required_version; empty: not checked
 
 	maxIterations int64 // 0: the constant of that name, which takes too long to reach in a test
 }
@@ -35,14 +41,17 @@ type File struct {
 	opts    Options
 	sources map[string]*hcl.File
 
-	settings   *block
-	variables  []*variable
-	locals     map[string]*attr
-	localNames []string // in the order of the file
-	registries []*registry
-	decls      []*decl // images and bottles, in the order of the file
-	groups     []*group
-	outputs    []*output
+	settings  *block
+	variables []*variable
+	given     map[string]given
+	// undeclarable are names of variables whose declarations are faulty.
+	undeclarable map[string]bool
+	locals       map[string]*attr
+	localNames   []string // in the order of the file
+	registries   []*registry
+	decls        []*decl // images and bottles, in the order of the file
+	groups       []*group
+	outputs      []*output
 
 	files      *fileReader
 	functions  map[string]function.Function
@@ -77,6 +86,11 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 	f.functions = f.allFunctions()
 	top, d := f.combine(bodies)
 	diags = append(diags, d...)
+	diags = append(diags, f.collectGiven()...)
+	for _, s := range f.opts.Sets {
+		diags = append(diags, f.applySet(top, s)...)
+	}
+	diags = append(diags, top.checkRequired()...)
 	diags = append(diags, f.declare(top)...)
 	diags = append(diags, f.compile(ctx)...)
 	f.iterations.done.Store(true)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,13 +25,17 @@ const varPrefix = "BOTTLE_VAR_"
 
 // fileFlags are the flags of commands that read a bottle file.
 type fileFlags struct {
-	files []string
-	vars  []string
+	files    []string
+	varFiles []string
+	vars     []string
+	sets     []string
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "the bottle file, a directory of them, or - for standard input; repeatable (default \""+defaultFile+"\")")
 	cmd.Flags().StringArrayVar(&f.vars, "var", nil, "give a variable a value, as `NAME=VALUE`; repeatable")
+	cmd.Flags().StringArrayVar(&f.varFiles, "var-file", nil, "give variables the values in a `FILE`: NAME = VALUE lines, or a JSON object if it ends in .json; repeatable")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set an attribute, as `PATH=VALUE`: 'bottle.*.machine.cpus=2'; repeatable")
 }
 
 // load reads the bottle file and returns it with the targets among args: a
@@ -44,13 +50,17 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	if err != nil {
 		return nil, nil, err
 	}
-	vars, err := a.variables(f)
-	if err != nil {
+	o := bottlefile.Options{
+		Files: in.sources, Dir: in.dir, Project: in.project, Version: version(),
+		Env: environmentVars(), Sets: f.sets,
+	}
+	if o.Vars, err = f.commandVars(); err != nil {
 		return nil, nil, err
 	}
-	file, diags := bottlefile.Load(ctx, bottlefile.Options{
-		Files: in.sources, Dir: in.dir, Project: in.project, Vars: vars, Version: version(),
-	})
+	if o.VarFiles, err = f.readVarFiles(); err != nil {
+		return nil, nil, err
+	}
+	file, diags := bottlefile.Load(ctx, o)
 	return file, targets, a.diagnose(file, diags)
 }
 
@@ -69,8 +79,8 @@ func looksLikePath(arg string) bool {
 	return strings.HasSuffix(arg, ".hcl") || strings.HasSuffix(arg, ".hcl.json") || strings.ContainsRune(arg, filepath.Separator) && !strings.ContainsRune(arg, '"')
 }
 
-// variables collects the values given for variables; --var beats the environment.
-func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
+// environmentVars returns the values that the environment gives for variables.
+func environmentVars() map[string]bottlefile.Var {
 	vars := map[string]bottlefile.Var{}
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
@@ -78,6 +88,12 @@ func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
 			vars[name] = bottlefile.Var{Value: value, Origin: varPrefix + name}
 		}
 	}
+	return vars
+}
+
+// commandVars returns the values that --var gives for variables.
+func (f *fileFlags) commandVars() (map[string]bottlefile.Var, error) {
+	vars := map[string]bottlefile.Var{}
 	for _, kv := range f.vars {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
@@ -86,6 +102,21 @@ func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
 		vars[name] = bottlefile.Var{Value: value, Origin: "--var"}
 	}
 	return vars, nil
+}
+
+func (f *fileFlags) readVarFiles() ([]bottlefile.Source, error) {
+	var sources []bottlefile.Source
+	for _, path := range f.varFiles {
+		b, err := bottlefile.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usageError("--var-file: there is no file %s", path)
+		}
+		if err != nil {
+			return nil, usageError("--var-file %s: %w", path, err)
+		}
+		sources = append(sources, bottlefile.Source{Path: path, Bytes: b})
+	}
+	return sources, nil
 }
 
 // diagnose prints the faults and warnings of a bottle file; with a fault it
