@@ -21,6 +21,9 @@ type block struct {
 	order       []*attr // in the order of the schema, or of the file with AnyAttrs
 	blocks      map[string][]*block
 	missing     []*AttrSchema // required, and not written in this file
+	dynamic     bool          // generators are in it
+	gen         *generator    // of the content of a dynamic block
+	iter        *iteration    // of a block that was made of such content
 }
 
 type attr struct {
@@ -28,10 +31,12 @@ type attr struct {
 	schema *AttrSchema
 	// each tells whether the value can differ between the instances of a for_each.
 	each bool
+	// iterators are the names of the elements that it can use.
+	iterators []string
 }
 
-func newAttr(a *hcl.Attribute, s *AttrSchema) (*attr, hcl.Diagnostics) {
-	n := &attr{Attribute: a, schema: s}
+func newAttr(a *hcl.Attribute, s *AttrSchema, iterators []string) (*attr, hcl.Diagnostics) {
+	n := &attr{Attribute: a, schema: s, each: len(iterators) > 0, iterators: iterators}
 	var diags hcl.Diagnostics
 	if _, ok := a.Expr.(hclsyntax.Expression); !ok {
 		own := *a
@@ -64,18 +69,20 @@ func (b *block) one(name string) *block {
 }
 
 // readBlock checks the names in a block's body, and those of the blocks in it.
-func readBlock(hb *hcl.Block, s *BlockSchema) (*block, hcl.Diagnostics) {
-	b, diags := readBody(hb.Body, s, hb.DefRange)
+func readBlock(hb *hcl.Block, s *BlockSchema, iterators []string) (*block, hcl.Diagnostics) {
+	b, diags := readBody(hb.Body, s, hb.DefRange, iterators)
 	b.labels, b.labelRanges = hb.Labels, hb.LabelRanges
 	return b, diags
 }
 
-func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnostics) {
+// readBody reads the body of a block; in the content of dynamic blocks,
+// iterators are the names of their elements.
+func readBody(body hcl.Body, s *BlockSchema, def hcl.Range, iterators []string) (*block, hcl.Diagnostics) {
 	b := &block{schema: s, defRange: def, pos: place(def), attrs: map[string]*attr{}, blocks: map[string][]*block{}}
 	if s.AnyAttrs {
 		attrs, diags := body.JustAttributes()
 		for _, a := range sortedAttrs(attrs) {
-			diags = append(diags, b.read(a, &AttrSchema{Name: a.Name})...)
+			diags = append(diags, b.read(a, &AttrSchema{Name: a.Name}, iterators)...)
 		}
 		return b, diags
 	}
@@ -84,16 +91,26 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	for _, as := range s.Attrs {
 		switch a := content.Attributes[as.Name]; {
 		case a != nil:
-			diags = append(diags, b.read(a, as)...)
+			diags = append(diags, b.read(a, as, iterators)...)
 		case as.Required && !misspelt(diags, as.Name):
 			b.missing = append(b.missing, as)
 		}
 	}
 	for _, hb := range content.Blocks {
+		if hb.Type == dynamicSchema.Name {
+			n, nd := readDynamic(hb, s, iterators)
+			diags = append(diags, nd...)
+			if n != nil {
+				b.dynamic = true
+				b.blocks[n.schema.Name] = append(b.blocks[n.schema.Name], n)
+			}
+			continue
+		}
 		ns := s.block(hb.Type)
-		n, nd := readBlock(hb, ns)
+		n, nd := readBlock(hb, ns, iterators)
 		diags = append(diags, nd...)
-		if earlier := b.one(hb.Type); earlier != nil && !ns.Many {
+		b.dynamic = b.dynamic || n.dynamic
+		if earlier := b.one(hb.Type); earlier != nil && !ns.Many && earlier.gen == nil {
 			diags = append(diags, duplicateBlock(s, earlier, hb.DefRange))
 			continue
 		}
@@ -102,8 +119,8 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	return b, diags
 }
 
-func (b *block) read(a *hcl.Attribute, s *AttrSchema) hcl.Diagnostics {
-	n, diags := newAttr(a, s)
+func (b *block) read(a *hcl.Attribute, s *AttrSchema, iterators []string) hcl.Diagnostics {
+	n, diags := newAttr(a, s, iterators)
 	b.set(n)
 	return diags
 }
@@ -156,6 +173,9 @@ func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
 	}
 	for _, b := range s.Blocks {
 		blocks = append(blocks, b.Name)
+	}
+	if s.Dynamic {
+		blocks = append(blocks, dynamicSchema.Name)
 	}
 	in := "in a " + s.Name + " block"
 	if s == Schema {

@@ -13,7 +13,7 @@ func (f *File) combine(bodies []hcl.Body) (*block, hcl.Diagnostics) {
 	var overrides []*block
 	var diags hcl.Diagnostics
 	for i, s := range f.opts.Files {
-		b, d := readBody(bodies[i], Schema, hcl.Range{Filename: s.Path, Start: hcl.InitialPos, End: hcl.InitialPos})
+		b, d := readBody(bodies[i], Schema, hcl.Range{Filename: s.Path, Start: hcl.InitialPos, End: hcl.InitialPos}, nil)
 		diags = append(diags, d...)
 		if s.Override {
 			overrides = append(overrides, b)
@@ -88,4 +88,5 @@ func (b *block) override(o *block) {
 	for kind, bs := range o.blocks {
 		b.blocks[kind] = bs
 	}
+	b.dynamic = b.dynamic || o.dynamic
 }

@@ -96,7 +96,7 @@ func (x *fixture) comments(file, source string) {
 
 func TestInvalid(t *testing.T) {
 	files, err := filepath.Glob("testdata/invalid/*.*")
-	if err != nil || len(files) < 60 {
+	if err != nil || len(files) < 80 {
 		t.Fatalf("%d fixtures: %v", len(files), err)
 	}
 	for _, path := range files {

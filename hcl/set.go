@@ -110,7 +110,7 @@ func (s *setting) in(b *block, address string, steps []step, depth int) {
 		}
 		e, diags := s.value(as)
 		s.diags = append(s.diags, diags...)
-		a, diags := newAttr(&hcl.Attribute{Name: as.Name, Expr: e, Range: e.Range(), NameRange: s.at}, as)
+		a, diags := newAttr(&hcl.Attribute{Name: as.Name, Expr: e, Range: e.Range(), NameRange: s.at}, as, nil)
 		s.diags = append(s.diags, diags...)
 		b.set(a)
 		s.done++
