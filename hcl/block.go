@@ -2,9 +2,11 @@ package bottlefile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // block is a block whose names have been checked against its schema. Its
@@ -18,6 +20,10 @@ type block struct {
 	attrs       map[string]*attr
 	order       []*attr // in the order of the schema, or of the file with AnyAttrs
 	blocks      map[string][]*block
+	missing     []*AttrSchema // required, and not written in this file
+	dynamic     bool          // generators are in it
+	gen         *generator    // of the content of a dynamic block
+	iter        *iteration    // of a block that was made of such content
 }
 
 type attr struct {
@@ -25,14 +31,22 @@ type attr struct {
 	schema *AttrSchema
 	// each tells whether the value can differ between the instances of a for_each.
 	each bool
+	// iterators are the names of the elements that it can use.
+	iterators []string
 }
 
-func newAttr(a *hcl.Attribute, s *AttrSchema) *attr {
-	n := &attr{Attribute: a, schema: s}
-	for _, t := range a.Expr.Variables() {
+func newAttr(a *hcl.Attribute, s *AttrSchema, iterators []string) (*attr, hcl.Diagnostics) {
+	n := &attr{Attribute: a, schema: s, each: len(iterators) > 0, iterators: iterators}
+	var diags hcl.Diagnostics
+	if _, ok := a.Expr.(hclsyntax.Expression); !ok {
+		own := *a
+		own.Expr, diags = nativeExpr(a.Expr, s.Static)
+		n.Attribute = &own
+	}
+	for _, t := range n.Expr.Variables() {
 		n.each = n.each || t.RootName() == "each"
 	}
-	return n
+	return n, diags
 }
 
 // label returns the block's first label.
@@ -55,18 +69,20 @@ func (b *block) one(name string) *block {
 }
 
 // readBlock checks the names in a block's body, and those of the blocks in it.
-func readBlock(hb *hcl.Block, s *BlockSchema) (*block, hcl.Diagnostics) {
-	b, diags := readBody(hb.Body, s, hb.DefRange)
+func readBlock(hb *hcl.Block, s *BlockSchema, iterators []string) (*block, hcl.Diagnostics) {
+	b, diags := readBody(hb.Body, s, hb.DefRange, iterators)
 	b.labels, b.labelRanges = hb.Labels, hb.LabelRanges
 	return b, diags
 }
 
-func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnostics) {
+// readBody reads the body of a block; in the content of dynamic blocks,
+// iterators are the names of their elements.
+func readBody(body hcl.Body, s *BlockSchema, def hcl.Range, iterators []string) (*block, hcl.Diagnostics) {
 	b := &block{schema: s, defRange: def, pos: place(def), attrs: map[string]*attr{}, blocks: map[string][]*block{}}
 	if s.AnyAttrs {
 		attrs, diags := body.JustAttributes()
 		for _, a := range sortedAttrs(attrs) {
-			b.add(newAttr(a, &AttrSchema{Name: a.Name}))
+			diags = append(diags, b.read(a, &AttrSchema{Name: a.Name}, iterators)...)
 		}
 		return b, diags
 	}
@@ -75,21 +91,27 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	for _, as := range s.Attrs {
 		switch a := content.Attributes[as.Name]; {
 		case a != nil:
-			b.add(newAttr(a, as))
+			diags = append(diags, b.read(a, as, iterators)...)
 		case as.Required && !misspelt(diags, as.Name):
-			diags = append(diags, missingAttr(s, as, def))
+			b.missing = append(b.missing, as)
 		}
 	}
 	for _, hb := range content.Blocks {
+		if hb.Type == dynamicSchema.Name {
+			n, nd := readDynamic(hb, s, iterators)
+			diags = append(diags, nd...)
+			if n != nil {
+				b.dynamic = true
+				b.blocks[n.schema.Name] = append(b.blocks[n.schema.Name], n)
+			}
+			continue
+		}
 		ns := s.block(hb.Type)
-		n, nd := readBlock(hb, ns)
+		n, nd := readBlock(hb, ns, iterators)
 		diags = append(diags, nd...)
-		if earlier := b.one(hb.Type); earlier != nil && !ns.Many {
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError, Summary: fmt.Sprintf("Duplicate %s block", hb.Type),
-				Detail:  fmt.Sprintf("A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", s.Name, hb.Type, place(earlier.defRange)),
-				Subject: hb.DefRange.Ptr(),
-			})
+		b.dynamic = b.dynamic || n.dynamic
+		if earlier := b.one(hb.Type); earlier != nil && !ns.Many && earlier.gen == nil {
+			diags = append(diags, duplicateBlock(s, earlier, hb.DefRange))
 			continue
 		}
 		b.blocks[hb.Type] = append(b.blocks[hb.Type], n)
@@ -97,9 +119,41 @@ func readBody(body hcl.Body, s *BlockSchema, def hcl.Range) (*block, hcl.Diagnos
 	return b, diags
 }
 
-func (b *block) add(a *attr) {
+func (b *block) read(a *hcl.Attribute, s *AttrSchema, iterators []string) hcl.Diagnostics {
+	n, diags := newAttr(a, s, iterators)
+	b.set(n)
+	return diags
+}
+
+// set adds an attribute, or puts it in the place of that of the same name.
+func (b *block) set(a *attr) {
+	if old := b.attrs[a.Name]; old != nil {
+		b.order = slices.DeleteFunc(b.order, func(o *attr) bool { return o == old })
+	}
 	b.attrs[a.Name] = a
 	b.order = append(b.order, a)
+}
+
+// checkRequired reports required attributes of b and the blocks in it that no
+// file gives.
+func (b *block) checkRequired() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, as := range b.missing {
+		if b.attrs[as.Name] == nil {
+			diags = append(diags, missingAttr(b.schema, as, b.defRange))
+		}
+	}
+	for _, bs := range b.blocks {
+		for _, n := range bs {
+			diags = append(diags, n.checkRequired()...)
+		}
+	}
+	return diags
+}
+
+func duplicateBlock(in *BlockSchema, first *block, at hcl.Range) *hcl.Diagnostic {
+	kind := first.schema.Name
+	return errorAt(at, fmt.Sprintf("Duplicate %s block", kind), "A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", in.Name, kind, place(first.defRange))
 }
 
 func missingAttr(s *BlockSchema, as *AttrSchema, def hcl.Range) *hcl.Diagnostic {
@@ -120,6 +174,9 @@ func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
 	for _, b := range s.Blocks {
 		blocks = append(blocks, b.Name)
 	}
+	if s.Dynamic {
+		blocks = append(blocks, dynamicSchema.Name)
+	}
 	in := "in a " + s.Name + " block"
 	if s == Schema {
 		in = "at the top level of a bottle file"
@@ -131,6 +188,9 @@ func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
 		case d.Summary == "Unsupported argument":
 			d.Summary = fmt.Sprintf("Unknown attribute %q", name)
 			d.Detail = fmt.Sprintf("There is no attribute %q %s.%s", name, in, nameHint(name, attrs, blocks, "a block: write it without the equals sign", allowed(attrs)))
+		case d.Summary == "Extraneous JSON object property":
+			d.Summary = fmt.Sprintf("Unknown property %q", name)
+			d.Detail = fmt.Sprintf("There is no attribute or block %q %s.%s", name, in, nameHint(name, slices.Concat(attrs, blocks), nil, "", allowed(slices.Concat(attrs, blocks))))
 		case d.Summary == "Unsupported block type":
 			d.Summary = fmt.Sprintf("Unknown block %q", name)
 			d.Detail = fmt.Sprintf("There is no block %q %s.%s", name, in, nameHint(name, blocks, attrs, "an attribute: write it with an equals sign", allowed(blocks)))

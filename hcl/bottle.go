@@ -18,7 +18,8 @@ var bottleSchema = &BlockSchema{
 		{Name: "backend", Type: cty.String, Default: `"smolvm"`, InKey: true, Early: true, Doc: "What packs the image and runs the machine: smolvm, container, or auto for smolvm where it can work and container elsewhere."},
 		{Name: "runtime", Type: cty.String, Default: `"runc"`, InKey: true, Early: true, Doc: "The OCI runtime of the container backend: runc, crun, krun, kata-runtime, runsc."},
 	},
-	Blocks: []*BlockSchema{exportSchema, pushSchema, packSchema, machineSchema},
+	Dynamic: true,
+	Blocks:  []*BlockSchema{exportSchema, pushSchema, packSchema, machineSchema},
 }
 
 var (

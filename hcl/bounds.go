@@ -51,12 +51,8 @@ type lexer func(src []byte, filename string, start hcl.Pos) (hclsyntax.Tokens, h
 
 // checkBounds reports source that may not be given to the parser.
 func checkBounds(src []byte, filename string, lex lexer) hcl.Diagnostics {
-	start := hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}
-	if len(src) > MaxFileSize {
-		return hcl.Diagnostics{errorAt(start, "File too large", "It has %d bytes; at most %d are read.", len(src), MaxFileSize)}
-	}
-	if n := countTokens(src); n > maxTokens {
-		return hcl.Diagnostics{errorAt(start, "File too large", "It has about %d words and signs; at most %d are read. Keep data in a file of its own and read it with jsondecode(file(…)).", n, maxTokens)}
+	if diags := checkSize(src, filename); diags.HasErrors() {
+		return diags
 	}
 	// Faults that the lexer finds are found again by the parser.
 	tokens, _ := lex(src, filename, hcl.InitialPos)
@@ -76,6 +72,18 @@ func checkBounds(src []byte, filename string, lex lexer) hcl.Diagnostics {
 		if t.Type == hclsyntax.TokenNumberLit && exponent(t.Bytes) > maxExponent {
 			return hcl.Diagnostics{errorAt(t.Range, "Number too large", "Its exponent may be at most %d.", maxExponent)}
 		}
+	}
+	return nil
+}
+
+// checkSize reports source of too many bytes or tokens.
+func checkSize(src []byte, filename string) hcl.Diagnostics {
+	start := hcl.Range{Filename: filename, Start: hcl.InitialPos, End: hcl.InitialPos}
+	if len(src) > MaxFileSize {
+		return hcl.Diagnostics{errorAt(start, "File too large", "It has %d bytes; at most %d are read.", len(src), MaxFileSize)}
+	}
+	if n := countTokens(src); n > maxTokens {
+		return hcl.Diagnostics{errorAt(start, "File too large", "It has about %d words and signs; at most %d are read. Keep data in a file of its own and read it with jsondecode(file(…)).", n, maxTokens)}
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ func (ev *evaluator) decoder(b *block, each cty.Value) *decoder {
 func (d *decoder) in(b *block) *decoder {
 	n := *d
 	n.b = b
+	if b.iter != nil {
+		n.bind(b.iter.iterator, b.iter.current(d))
+	}
 	return &n
 }
 

@@ -51,6 +51,8 @@ func tidy(diags hcl.Diagnostics) hcl.Diagnostics {
 		s := spot{summary: d.Summary}
 		if d.Subject != nil {
 			s.subject = *d.Subject
+		} else {
+			s.summary += d.Detail // without a place they are not of one place
 		}
 		e := exact{s, d.Detail}
 		if seen[e] {

@@ -98,7 +98,7 @@ func (ev *evaluator) local(name string) cty.Value {
 		return poisoned
 	}
 	defer ev.leave()
-	s := ev.scopeOf([]hcl.Expression{a.Expr}, false)
+	s := ev.scopeOf([]*attr{a}, false)
 	v := poisoned
 	if !s.bad[a.Expr] {
 		var diags hcl.Diagnostics
@@ -185,28 +185,32 @@ func (ev *evaluator) scopeFor(b *block, each bool) *scope {
 	return s
 }
 
-func expressions(b *block, exprs []hcl.Expression) []hcl.Expression {
+func expressions(b *block, attrs []*attr) []*attr {
+	if b.gen != nil {
+		attrs = append(attrs, b.gen.forEach)
+	}
 	for _, a := range b.order {
 		if !a.schema.Static && a.schema != forEachAttr {
-			exprs = append(exprs, a.Expr)
+			attrs = append(attrs, a)
 		}
 	}
 	for _, s := range b.schema.Blocks {
 		for _, n := range b.blocks[s.Name] {
-			exprs = expressions(n, exprs)
+			attrs = expressions(n, attrs)
 		}
 	}
-	return exprs
+	return attrs
 }
 
 // scopeOf finds the values that the expressions refer to, and reports references
 // to what is not declared.
-func (ev *evaluator) scopeOf(exprs []hcl.Expression, each bool) *scope {
+func (ev *evaluator) scopeOf(attrs []*attr, each bool) *scope {
 	s := &scope{ctx: ev.functions.NewChild(), bad: map[hcl.Expression]bool{}}
 	roots := map[string]map[string]cty.Value{}
-	for _, e := range exprs {
+	for _, a := range attrs {
+		e := a.Expr
 		for _, t := range e.Variables() {
-			if t.RootName() == "each" && each {
+			if t.RootName() == "each" && each || len(a.iterators) > 0 && slices.Contains(a.iterators, t.RootName()) {
 				continue
 			}
 			root, name, d := ev.f.resolve(t)

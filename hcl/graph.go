@@ -68,8 +68,10 @@ func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 // units makes the nodes of an instance, in the order of its stages.
 func (ev *evaluator) units(inst *instance) []*unit {
 	d := ev.decoder(inst.block, inst.each)
+	body := ev.body(inst)
+	d.b = body
 	if inst.kind == imageSchema.Name {
-		return []*unit{d.unit(inst, "", 0, inst.block, (*decoder).imageParams)}
+		return []*unit{d.unit(inst, "", 0, body, (*decoder).imageParams)}
 	}
 	src, ok := d.source(inst)
 	backend, runtime := d.backend()
@@ -77,18 +79,18 @@ func (ev *evaluator) units(inst *instance) []*unit {
 
 	var us []*unit
 	if ok && src.own {
-		us = append(us, d.unit(inst, "image", 0, inst.block, func(d *decoder) graph.Params {
+		us = append(us, d.unit(inst, "image", 0, body, func(d *decoder) graph.Params {
 			return d.ownImage(inst)
 		}))
 	}
 	image := src.address
-	for i, b := range inst.blocks[exportSchema.Name] {
+	for i, b := range body.blocks[exportSchema.Name] {
 		us = append(us, d.unit(inst, "export", i, b, func(d *decoder) graph.Params { return d.export(image, inst) }))
 	}
-	for i, b := range inst.blocks[pushSchema.Name] {
+	for i, b := range body.blocks[pushSchema.Name] {
 		us = append(us, d.unit(inst, "push", i, b, func(d *decoder) graph.Params { return d.push(image) }))
 	}
-	pack, machine := inst.one(packSchema.Name), inst.one(machineSchema.Name)
+	pack, machine := body.one(packSchema.Name), body.one(machineSchema.Name)
 	if pack == nil {
 		pack = machine
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"bottlebuild/cache"
@@ -28,9 +27,14 @@ func newDecl(b *block) *decl {
 
 func (d *decl) address() string { return d.kind + "." + d.name }
 
-func sortDecls(decls []*decl) {
-	slices.SortStableFunc(decls, func(a, b *decl) int {
-		return cmp.Or(cmp.Compare(a.defRange.Filename, b.defRange.Filename), cmp.Compare(a.defRange.Start.Byte, b.defRange.Start.Byte))
+// sortDecls puts declarations in the order of the files, and of each file.
+func (f *File) sortDecls() {
+	nth := make(map[string]int, len(f.opts.Files))
+	for i, s := range f.opts.Files {
+		nth[s.Path] = i
+	}
+	slices.SortStableFunc(f.decls, func(a, b *decl) int {
+		return cmp.Or(cmp.Compare(nth[a.defRange.Filename], nth[b.defRange.Filename]), cmp.Compare(a.defRange.Start.Byte, b.defRange.Start.Byte))
 	})
 }
 
@@ -41,6 +45,7 @@ type instance struct {
 	address string // `image.agent["claude"]`
 	each    cty.Value
 	image   cty.Value // of images: the capsule that stands for it
+	body    *block    // with the blocks that dynamic ones make, see evaluator.body
 	machine machineName
 }
 
@@ -136,7 +141,7 @@ func (ev *evaluator) count(d *decl, n int) bool {
 func (ev *evaluator) forEach(d *decl) map[string]cty.Value {
 	a := d.forEach
 	at := a.Expr.Range()
-	s := ev.scopeOf([]hcl.Expression{a.Expr}, false)
+	s := ev.scopeOf([]*attr{a}, false)
 	if s.bad[a.Expr] {
 		return nil
 	}
@@ -212,7 +217,7 @@ func (ev *evaluator) declValue(d *decl) cty.Value {
 			return cty.MapValEmpty(imageType)
 		}
 		none := newInstance(d, "", cty.NilVal)
-		none.machine = machineName{done: true}
+		none.machine, none.body = machineName{done: true}, d.block
 		return cty.MapValEmpty(ev.bottleObject(none).Type())
 	}
 	var m map[string]cty.Value
@@ -229,6 +234,9 @@ func (ev *evaluator) declValue(d *decl) cty.Value {
 		}
 	}
 	ev.objects[d] = m
+	if d.dynamic && !cty.CanMapVal(m) { // dynamic blocks gave them different stages
+		return cty.ObjectVal(m)
+	}
 	return cty.MapVal(m)
 }
 
@@ -246,10 +254,11 @@ func (ev *evaluator) bottleObject(i *instance) cty.Value {
 	fact := func(name string) func(cache.Output) string {
 		return func(o cache.Output) string { return o.Attrs[name] }
 	}
+	body := ev.body(i)
 	attrs := map[string]cty.Value{bottleMarker: cty.CapsuleVal(bottleCapsule, i)}
 	list := func(stage, name string) {
 		var vs []cty.Value
-		for n := range i.blocks[stage] {
+		for n := range body.blocks[stage] {
 			address := fmt.Sprintf("%s.%s[%d]", i.address, stage, n)
 			vs = append(vs, cty.ObjectVal(map[string]cty.Value{
 				"digest": ev.outputValue(address, digest), name: ev.outputValue(address, fact(name)),
@@ -261,8 +270,8 @@ func (ev *evaluator) bottleObject(i *instance) cty.Value {
 	}
 	list("export", "path")
 	list("push", "ref")
-	machine := i.one("machine")
-	if machine != nil || i.one("pack") != nil {
+	machine := body.one("machine")
+	if machine != nil || body.one("pack") != nil {
 		attrs["pack"] = cty.ObjectVal(map[string]cty.Value{"digest": ev.outputValue(i.address+".pack", digest)})
 	}
 	if machine != nil {

@@ -6,20 +6,26 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Options is what [Load] needs. Only Path, Source and Dir are required.
+// Options is what [Load] needs: Dir, and either Files or Path and Source.
 type Options struct {
-	Path   string // the file's name in messages and node positions
-	Source []byte // its content, see [ReadFile]
-	Dir    string // absolute; paths in the file are relative to it
+	Path   string   // the file's name in messages and node positions
+	Source []byte   // its content, see [ReadFile]
+	Files  []Source // in place of Path and Source: files that are read as one
+	Dir    string   // absolute; paths in the files are relative to it
 	// Project is the scope of machines: those of one project that no file
 	// declares any more are orphans. Empty: Dir and the base name of Path.
 	Project string
-	Vars    map[string]Var // values given for variables
-	Version string         // of bottlebuild, for required_version; empty: not checked
+	// Values given for variables: those of Env give way to those of VarFiles,
+	// which are attributes in HCL's own syntax or one JSON object and of which
+	// later ones beat earlier ones, and these give way to those of Vars.
+	Env      map[string]Var
+	VarFiles []Source
+	Vars     map[string]Var
+	Sets     []string // "PATH=VALUE": attributes that beat those of the files
+	Version  string   // of bottlebuild, for required_version; empty: not checked
 
 	maxIterations int64 // 0: the constant of that name, which takes too long to reach in a test
 }
@@ -35,14 +41,17 @@ type File struct {
 	opts    Options
 	sources map[string]*hcl.File
 
-	settings   *block
-	variables  []*variable
-	locals     map[string]*attr
-	localNames []string // in the order of the file
-	registries []*registry
-	decls      []*decl // images and bottles, in the order of the file
-	groups     []*group
-	outputs    []*output
+	settings  *block
+	variables []*variable
+	given     map[string]given
+	// undeclarable are names of variables whose declarations are faulty.
+	undeclarable map[string]bool
+	locals       map[string]*attr
+	localNames   []string // in the order of the file
+	registries   []*registry
+	decls        []*decl // images and bottles, in the order of the file
+	groups       []*group
+	outputs      []*output
 
 	files      *fileReader
 	functions  map[string]function.Function
@@ -57,30 +66,32 @@ type File struct {
 // serves [WriteDiagnostics] only. A cancelled ctx ends it early with an error
 // diagnostic.
 func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
+	if len(o.Files) == 0 {
+		o.Files = []Source{{Path: o.Path, Bytes: o.Source}}
+	}
 	if o.Project == "" {
-		o.Project = filepath.Join(o.Dir, filepath.Base(o.Path))
+		o.Project = filepath.Join(o.Dir, filepath.Base(o.Files[0].Path))
 	}
 	f := &File{
 		opts:    o,
-		sources: map[string]*hcl.File{o.Path: {Bytes: o.Source}},
+		sources: map[string]*hcl.File{},
 		locals:  map[string]*attr{},
 		files:   &fileReader{dir: o.Dir, seen: map[string]fileContent{}},
 	}
-	if diags := checkBounds(o.Source, o.Path, hclsyntax.LexConfig); diags.HasErrors() {
-		f.sources[o.Path].Bytes = nil // too long to look for a snippet in
-		return f, diags
-	}
-	parsed, diags := hclsyntax.ParseConfig(o.Source, o.Path, hcl.InitialPos)
-	f.sources[o.Path] = parsed
+	bodies, diags := f.parse()
 	if diags.HasErrors() {
 		return f, tidy(diags)
 	}
-	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
-		diags = append(diags, countIn(body)...)
-	}
 	f.iterations.limit = cmp.Or(o.maxIterations, maxIterations)
 	f.functions = f.allFunctions()
-	diags = append(diags, f.declare(parsed.Body)...)
+	top, d := f.combine(bodies)
+	diags = append(diags, d...)
+	diags = append(diags, f.collectGiven()...)
+	for _, s := range f.opts.Sets {
+		diags = append(diags, f.applySet(top, s)...)
+	}
+	diags = append(diags, top.checkRequired()...)
+	diags = append(diags, f.declare(top)...)
 	diags = append(diags, f.compile(ctx)...)
 	f.iterations.done.Store(true)
 	f.valid = !diags.HasErrors()
@@ -88,8 +99,8 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 }
 
 // declare reads the blocks at the top level and gives each its name.
-func (f *File) declare(body hcl.Body) hcl.Diagnostics {
-	top, diags := readBody(body, Schema, hcl.Range{Filename: f.opts.Path, Start: hcl.InitialPos, End: hcl.InitialPos})
+func (f *File) declare(top *block) hcl.Diagnostics {
+	var diags hcl.Diagnostics
 	if b := top.one(settingsSchema.Name); b != nil {
 		f.settings = b
 		diags = append(diags, f.checkVersion()...)
@@ -107,7 +118,7 @@ func (f *File) declare(body hcl.Body) hcl.Diagnostics {
 			f.decls = append(f.decls, newDecl(b))
 		}
 	}
-	sortDecls(f.decls)
+	f.sortDecls()
 	for _, b := range top.blocks[groupSchema.Name] {
 		diags = append(diags, names.add(b)...)
 		f.groups = append(f.groups, &group{block: b})

@@ -22,7 +22,8 @@ var machineSchema = &BlockSchema{
 		{Name: "workdir", Type: cty.String, TypeName: "path in the machine", Default: "the image's", InKey: true, Doc: "Working directory of the image's command, of provision, ready and exec. On smolvm the command has the image's."},
 		{Name: "replace", Type: cty.String, Default: `"if-stopped"`, Doc: "When a machine that no longer matches may be replaced, and its disk discarded: never, if-stopped, always."},
 	},
-	Blocks: []*BlockSchema{networkSchema, fileSchema, portSchema, volumeSchema, provisionSchema, readySchema},
+	Dynamic: true,
+	Blocks:  []*BlockSchema{networkSchema, fileSchema, portSchema, volumeSchema, provisionSchema, readySchema},
 }
 
 var replaces = []string{tasks.ReplaceNever, tasks.ReplaceIfStopped, tasks.ReplaceAlways}
@@ -46,7 +47,7 @@ func (ev *evaluator) machineName(i *instance) machineName {
 	if i.machine.done {
 		return i.machine
 	}
-	b := i.one(machineSchema.Name)
+	b := ev.body(i).one(machineSchema.Name)
 	n := machineName{done: true, at: b.defRange}
 	a := b.attrs["name"]
 	if a == nil {
@@ -59,12 +60,10 @@ func (ev *evaluator) machineName(i *instance) machineName {
 		return n
 	}
 	n.at = a.Expr.Range()
-	d := &decoder{ev: ev, b: b, scope: ev.scopeOf([]hcl.Expression{a.Expr}, i.each != cty.NilVal), res: &decoded{}}
+	d := &decoder{ev: ev, b: b, scope: ev.scopeOf([]*attr{a}, i.each != cty.NilVal), res: &decoded{}}
 	d.ctx = d.scope.ctx
-	if i.each != cty.NilVal {
-		d.ctx = d.scope.ctx.NewChild()
-		d.ctx.Variables = map[string]cty.Value{"each": i.each}
-	}
+	d.bind("each", i.each)
+	d = d.in(b)
 	if v, ok := d.text("name"); ok {
 		n.name = v.AsString()
 		if n.ok = dnsLabelRE.MatchString(n.name); !n.ok {

@@ -13,8 +13,10 @@ type BlockSchema struct {
 	Many   bool // may be written more than once where it is allowed
 	// AnyAttrs makes every attribute name allowed, as in locals.
 	AnyAttrs bool
-	Attrs    []*AttrSchema
-	Blocks   []*BlockSchema
+	// Dynamic allows dynamic blocks, which make blocks of those in Blocks.
+	Dynamic bool
+	Attrs   []*AttrSchema
+	Blocks  []*BlockSchema
 }
 
 // AttrSchema declares one attribute of a block.
@@ -70,6 +72,9 @@ func (s *BlockSchema) body() *hcl.BodySchema {
 	}
 	for _, n := range s.Blocks {
 		b.Blocks = append(b.Blocks, hcl.BlockHeaderSchema{Type: n.Name, LabelNames: n.Labels})
+	}
+	if s.Dynamic {
+		b.Blocks = append(b.Blocks, hcl.BlockHeaderSchema{Type: dynamicSchema.Name, LabelNames: dynamicSchema.Labels})
 	}
 	return b
 }

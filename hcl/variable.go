@@ -80,33 +80,27 @@ func (f *File) typeText(v *variable) string {
 	if a == nil {
 		return "any"
 	}
-	return strings.Join(strings.Fields(string(a.Expr.Range().SliceBytes(f.opts.Source))), " ")
+	r := a.Expr.Range()
+	text := string(r.SliceBytes(f.sources[r.Filename].Bytes))
+	return strings.Join(strings.Fields(strings.Trim(text, `"`)), " ") // JSON has it in quotes
 }
 
 func (f *File) declareVariables(blocks []*block) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	names := nameTable{}
-	declared := []string{}
+	f.undeclarable = map[string]bool{}
 	for _, b := range blocks {
 		nd := names.add(b)
 		diags = append(diags, nd...)
 		if nd.HasErrors() {
+			f.undeclarable[b.label()] = true
 			continue
 		}
 		v := &variable{block: b, name: b.label(), typ: cty.DynamicPseudoType, nullable: true, def: cty.NilVal}
 		diags = append(diags, f.readVariable(v)...)
 		f.variables = append(f.variables, v)
-		declared = append(declared, v.name)
 	}
-	for _, name := range sortedKeys(f.opts.Vars) {
-		if names["variable."+name] == nil {
-			origin := f.opts.Vars[name].Origin
-			diags = append(diags, &hcl.Diagnostic{
-				Severity: hcl.DiagError, Summary: "Unknown variable",
-				Detail: fmt.Sprintf("%s gives a value for the variable %q, which the bottle file does not declare.%s", origin, name, didYouMean(name, declared)),
-			})
-		}
-	}
+	diags = append(diags, f.checkGiven()...)
 	return diags
 }
 
@@ -206,7 +200,7 @@ func (v *variable) convert(val cty.Value, at hcl.Range, what string) (cty.Value,
 
 // giveVariable sets the value from what was given, or else from the default.
 func (f *File) giveVariable(v *variable) hcl.Diagnostics {
-	given, ok := f.opts.Vars[v.name]
+	g, ok := f.given[v.name]
 	if !ok {
 		if v.def == cty.NilVal {
 			d := errorAt(v.defRange, "No value for variable", "The variable %q has no default, and no value is given for it. Give one with --var %s=…, or in the environment as BOTTLE_VAR_%s.", v.name, v.name, v.name)
@@ -215,7 +209,17 @@ func (f *File) giveVariable(v *variable) hcl.Diagnostics {
 		v.value = v.def
 		return nil
 	}
-	val, diags := f.parseGiven(v, given)
+	var val cty.Value
+	var diags hcl.Diagnostics
+	at := v.defRange
+	if g.expr == nil {
+		val, diags = f.parseGiven(v, g)
+	} else {
+		val, diags = f.fromFile(v, g)
+		if !v.sensitive {
+			at = g.expr.Expr.Range()
+		}
+	}
 	if diags.HasErrors() {
 		return diags
 	}
@@ -223,7 +227,7 @@ func (f *File) giveVariable(v *variable) hcl.Diagnostics {
 		v.value = v.def
 		return nil
 	}
-	val, d := v.convert(val, v.defRange, "The value that "+given.Origin+" gives for")
+	val, d := v.convert(val, at, "The value that "+g.origin+" gives for")
 	if d != nil {
 		return hcl.Diagnostics{d}
 	}
@@ -234,38 +238,42 @@ func (f *File) giveVariable(v *variable) hcl.Diagnostics {
 // parseGiven reads the text of a given value: as it is for a string, and as an
 // HCL expression without references for every other type. A variable without a
 // type takes after its default.
-func (f *File) parseGiven(v *variable, given Var) (cty.Value, hcl.Diagnostics) {
+func (f *File) parseGiven(v *variable, g given) (cty.Value, hcl.Diagnostics) {
 	ty := v.typ
 	if ty == cty.DynamicPseudoType && v.def != cty.NilVal {
 		ty = v.def.Type()
 	}
 	if ty == cty.String || ty == cty.DynamicPseudoType {
-		return cty.StringVal(given.Value), nil
+		return cty.StringVal(g.text), nil
 	}
 	if ty.IsPrimitiveType() {
-		val, err := convert.Convert(cty.StringVal(strings.TrimSpace(given.Value)), ty)
+		val, err := convert.Convert(cty.StringVal(strings.TrimSpace(g.text)), ty)
 		if err != nil {
-			return val, hcl.Diagnostics{errorAt(v.defRange, "Wrong type", "The value that %s gives for the variable %q is not a %s: %s.", given.Origin, v.name, ty.FriendlyName(), convertError(err))}
+			return val, hcl.Diagnostics{errorAt(v.defRange, "Wrong type", "The value that %s gives for the variable %q is not a %s: %s.", g.origin, v.name, ty.FriendlyName(), convertError(err))}
 		}
 		return val, nil
 	}
-	name := fmt.Sprintf("<%s for variable %s>", given.Origin, v.name)
-	diags := checkBounds([]byte(given.Value), name, hclsyntax.LexExpression)
+	name := fmt.Sprintf("<%s for variable %s>", g.origin, v.name)
+	diags := checkBounds([]byte(g.text), name, hclsyntax.LexExpression)
 	var expr hclsyntax.Expression
 	if !diags.HasErrors() {
-		expr, diags = hclsyntax.ParseExpression([]byte(given.Value), name, hcl.InitialPos)
+		expr, diags = hclsyntax.ParseExpression([]byte(g.text), name, hcl.InitialPos)
 	}
 	var val cty.Value
 	if !diags.HasErrors() {
-		val, diags = expr.Value(nil)
+		countIn(expr)
+		val, diags = expr.Value(f.countingOnly())
+		for _, d := range diags {
+			explainIterations(d)
+		}
 	}
 	if !diags.HasErrors() {
 		return val, nil
 	}
 	if v.sensitive {
-		return val, hcl.Diagnostics{errorAt(v.defRange, "Invalid value for variable", "The value that %s gives for the sensitive variable %q is not a valid expression of type %s.", given.Origin, v.name, typeexpr.TypeString(ty))}
+		return val, hcl.Diagnostics{errorAt(v.defRange, "Invalid value for variable", "The value that %s gives for the sensitive variable %q is not a valid expression of type %s.", g.origin, v.name, typeexpr.TypeString(ty))}
 	}
-	f.sources[name] = &hcl.File{Bytes: []byte(given.Value)}
+	f.sources[name] = &hcl.File{Bytes: []byte(g.text)}
 	return val, diags
 }
 
@@ -289,8 +297,8 @@ func (ev *evaluator) validate(v *variable) {
 			if known && !message.sensitive {
 				detail = text()
 			}
-			if given, isGiven := ev.f.opts.Vars[v.name]; isGiven {
-				detail += fmt.Sprintf(" The value is from %s.", given.Origin)
+			if g, isGiven := ev.f.given[v.name]; isGiven {
+				detail += fmt.Sprintf(" The value is from %s.", g.origin)
 			}
 			diag := errorAt(condition.attr.Expr.Range(), "Invalid value for variable", "%s", detail)
 			diag.Summary = fmt.Sprintf("Invalid value for variable %q", v.name)

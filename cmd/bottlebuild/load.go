@@ -25,41 +25,42 @@ const varPrefix = "BOTTLE_VAR_"
 
 // fileFlags are the flags of commands that read a bottle file.
 type fileFlags struct {
-	file string
-	vars []string
+	files    []string
+	varFiles []string
+	vars     []string
+	sets     []string
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.file, "file", "f", "", "the bottle file, or a directory with a "+defaultFile+" (default \""+defaultFile+"\")")
+	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "the bottle file, a directory of them, or - for standard input; repeatable (default \""+defaultFile+"\")")
 	cmd.Flags().StringArrayVar(&f.vars, "var", nil, "give a variable a value, as `NAME=VALUE`; repeatable")
+	cmd.Flags().StringArrayVar(&f.varFiles, "var-file", nil, "give variables the values in a `FILE`: NAME = VALUE lines, or a JSON object if it ends in .json; repeatable")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set an attribute, as `PATH=VALUE`: 'bottle.*.machine.cpus=2'; repeatable")
 }
 
 // load reads the bottle file and returns it with the targets among args: a
 // first argument that is a file or a directory is the bottle file. Faults in
 // the file are printed, each with its place.
 func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefile.File, []string, error) {
-	path, targets, err := f.locate(args)
+	paths, targets, err := f.locate(args)
 	if err != nil {
 		return nil, nil, err
 	}
-	src, err := bottlefile.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, usageError("there is no bottle file %s: name one as the first argument, or make it", path)
-	}
-	if err != nil {
-		return nil, nil, usageError("%w", err)
-	}
-	abs, err := filepath.Abs(path)
+	in, err := a.read(paths)
 	if err != nil {
 		return nil, nil, err
 	}
-	vars, err := a.variables(f)
-	if err != nil {
+	o := bottlefile.Options{
+		Files: in.sources, Dir: in.dir, Project: in.project, Version: version(),
+		Env: environmentVars(), Sets: f.sets,
+	}
+	if o.Vars, err = f.commandVars(); err != nil {
 		return nil, nil, err
 	}
-	file, diags := bottlefile.Load(ctx, bottlefile.Options{
-		Path: path, Source: src, Dir: filepath.Dir(abs), Project: abs, Vars: vars, Version: version(),
-	})
+	if o.VarFiles, err = f.readVarFiles(); err != nil {
+		return nil, nil, err
+	}
+	file, diags := bottlefile.Load(ctx, o)
 	return file, targets, a.diagnose(file, diags)
 }
 
@@ -73,32 +74,13 @@ func (a *app) nodes(ctx context.Context, f *fileFlags, args []string) (*bottlefi
 	return file, nodes, a.diagnose(file, diags)
 }
 
-// locate finds the bottle file's path.
-func (f *fileFlags) locate(args []string) (path string, targets []string, err error) {
-	path, targets = f.file, args
-	if path == "" && len(args) > 0 {
-		if _, err := os.Stat(args[0]); err == nil {
-			path, targets = args[0], args[1:]
-		} else if looksLikePath(args[0]) {
-			return "", nil, usageError("there is no bottle file %s", args[0])
-		}
-	}
-	if path == "" {
-		path = defaultFile
-	}
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		path = filepath.Join(path, defaultFile)
-	}
-	return path, targets, nil
-}
-
 // looksLikePath tells a file that is not there from a target.
 func looksLikePath(arg string) bool {
-	return strings.HasSuffix(arg, ".hcl") || strings.ContainsRune(arg, filepath.Separator) && !strings.ContainsRune(arg, '"')
+	return strings.HasSuffix(arg, ".hcl") || strings.HasSuffix(arg, ".hcl.json") || strings.ContainsRune(arg, filepath.Separator) && !strings.ContainsRune(arg, '"')
 }
 
-// variables collects the values given for variables; --var beats the environment.
-func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
+// environmentVars returns the values that the environment gives for variables.
+func environmentVars() map[string]bottlefile.Var {
 	vars := map[string]bottlefile.Var{}
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
@@ -106,6 +88,12 @@ func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
 			vars[name] = bottlefile.Var{Value: value, Origin: varPrefix + name}
 		}
 	}
+	return vars
+}
+
+// commandVars returns the values that --var gives for variables.
+func (f *fileFlags) commandVars() (map[string]bottlefile.Var, error) {
+	vars := map[string]bottlefile.Var{}
 	for _, kv := range f.vars {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
@@ -114,6 +102,21 @@ func (a *app) variables(f *fileFlags) (map[string]bottlefile.Var, error) {
 		vars[name] = bottlefile.Var{Value: value, Origin: "--var"}
 	}
 	return vars, nil
+}
+
+func (f *fileFlags) readVarFiles() ([]bottlefile.Source, error) {
+	var sources []bottlefile.Source
+	for _, path := range f.varFiles {
+		b, err := bottlefile.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usageError("--var-file: there is no file %s", path)
+		}
+		if err != nil {
+			return nil, usageError("--var-file %s: %w", path, err)
+		}
+		sources = append(sources, bottlefile.Source{Path: path, Bytes: b})
+	}
+	return sources, nil
 }
 
 // diagnose prints the faults and warnings of a bottle file; with a fault it

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	bottlefile "bottlebuild/hcl"
+)
+
+// stdinName is what names standard input with -f.
+const stdinName = "-"
+
+// input is what a command reads as its bottle file.
+type input struct {
+	sources []bottlefile.Source
+	dir     string // absolute
+	project string // absolute path of the file, or of the directory
+}
+
+// locate finds the paths of the bottle file: what -f names, else a first
+// argument that is a file or a directory, else the default. A file that is named
+// without -f brings its override file.
+func (f *fileFlags) locate(args []string) (paths, targets []string, err error) {
+	if len(f.files) > 0 {
+		return f.files, args, nil
+	}
+	path, targets := defaultFile, args
+	if len(args) > 0 {
+		if _, err := os.Stat(args[0]); err == nil {
+			path, targets = args[0], args[1:]
+		} else if looksLikePath(args[0]) {
+			return nil, nil, usageError("there is no bottle file %s", args[0])
+		}
+	}
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		return []string{path}, targets, nil
+	}
+	return append([]string{path}, bottlefile.Overrides(path)...), targets, nil
+}
+
+// read reads the files at the paths, and those in the directories among them.
+// All of them are in one directory, to which paths in them are relative;
+// standard input counts as being where the others are.
+func (a *app) read(paths []string) (*input, error) {
+	in := &input{}
+	at := ""
+	for _, path := range paths {
+		files, dir, err := expand(path)
+		if err != nil {
+			return nil, err
+		}
+		if dir != "" && in.dir != "" && dir != in.dir {
+			return nil, usageError("%s and %s are in different directories; paths in a bottle file are relative to its directory, so its files have to be in one", at, path)
+		}
+		if dir != "" {
+			in.dir, at = dir, path
+		}
+		for _, p := range files {
+			if slices.ContainsFunc(in.sources, func(s bottlefile.Source) bool { return filepath.Clean(s.Path) == filepath.Clean(p) }) {
+				return nil, usageError("the bottle file %s is named twice", p)
+			}
+			s, err := a.source(p)
+			if err != nil {
+				return nil, err
+			}
+			in.sources = append(in.sources, s)
+		}
+	}
+	if in.dir == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, err
+		}
+		in.dir = dir
+	}
+	in.project = filepath.Join(in.dir, filepath.Base(paths[0]))
+	if fi, err := os.Stat(paths[0]); err == nil && fi.IsDir() {
+		in.project = in.dir
+	}
+	return in, nil
+}
+
+// expand returns the files that a path stands for, and their absolute directory,
+// which is empty for standard input.
+func expand(path string) (files []string, dir string, err error) {
+	if path == stdinName {
+		return []string{path}, "", nil
+	}
+	files, parent := []string{path}, filepath.Dir(path)
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+		if files, err = bottlefile.FilesIn(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, "", usageError("there is no bottle file in the directory %s", path)
+		} else if err != nil {
+			return nil, "", usageError("%w", err)
+		}
+		parent = path
+	}
+	dir, err = filepath.Abs(parent)
+	return files, dir, err
+}
+
+// source reads a file, or standard input.
+func (a *app) source(path string) (bottlefile.Source, error) {
+	if path == stdinName {
+		b, err := bottlefile.Read(a.stdin)
+		if err != nil {
+			return bottlefile.Source{}, usageError("read bottle file from standard input: %w", err)
+		}
+		return bottlefile.Source{Path: "<stdin>", Bytes: b}, nil
+	}
+	b, err := bottlefile.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return bottlefile.Source{}, usageError("there is no bottle file %s: name one as the first argument, or make it", path)
+	}
+	if err != nil {
+		return bottlefile.Source{}, usageError("%w", err)
+	}
+	return bottlefile.Source{Path: path, Bytes: b, Override: bottlefile.IsOverride(path)}, nil
+}
