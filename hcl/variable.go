@@ -203,7 +203,7 @@ func (f *File) giveVariable(v *variable) hcl.Diagnostics {
 	g, ok := f.given[v.name]
 	if !ok {
 		if v.def == cty.NilVal {
-			d := errorAt(v.defRange, "No value for variable", "The variable %q has no default, and no value is given for it. Give one with --var %s=…, or in the environment as BOTTLE_VAR_%s.", v.name, v.name, v.name)
+			d := errorAt(v.defRange, missingValue, "The variable %q has no default, and no value is given for it. Give one with --var %s=…, or in the environment as BOTTLE_VAR_%s.", v.name, v.name, v.name)
 			return hcl.Diagnostics{d}
 		}
 		v.value = v.def

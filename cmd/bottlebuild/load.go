@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +28,9 @@ type fileFlags struct {
 	varFiles []string
 	vars     []string
 	sets     []string
+	// faults, if not nil, takes what is wrong with the file, which is then not
+	// printed and no error of load.
+	faults *bottlefile.Diagnostics
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
@@ -46,7 +48,7 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := a.read(paths)
+	in, err := a.readSources(paths)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -61,6 +63,10 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 		return nil, nil, err
 	}
 	file, diags := bottlefile.Load(ctx, o)
+	if f.faults != nil {
+		*f.faults = diags
+		return file, targets, nil
+	}
 	return file, targets, a.diagnose(file, diags)
 }
 
@@ -144,23 +150,4 @@ func (a *app) color(f *os.File) bool {
 		return false
 	}
 	return term.IsTerminal(int(f.Fd())) && a.env("TERM") != "dumb"
-}
-
-func newValidateCommand(a *app) *cobra.Command {
-	var f fileFlags
-	cmd := &cobra.Command{
-		Use:   "validate [FILE]",
-		Short: "Check a bottle file without a builder, a network or a backend",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, nodes, err := a.nodes(cmd.Context(), &f, args)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(a.stdout, "The bottle file is valid: %d nodes.\n", len(nodes))
-			return err
-		},
-	}
-	f.add(cmd)
-	return cmd
 }

@@ -51,7 +51,7 @@ by what it was made from: what has not changed does not run again.`,
 	root.AddCommand(
 		newRunCommand(a), newPlanCommand(a), newValidateCommand(a),
 		newPsCommand(a), newExecCommand(a), newStopCommand(a), newDownCommand(a),
-		newVersionCommand(a), newDaemonCommand(a),
+		newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),
 	)
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true

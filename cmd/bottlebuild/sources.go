@@ -41,10 +41,10 @@ func (f *fileFlags) locate(args []string) (paths, targets []string, err error) {
 	return append([]string{path}, bottlefile.Overrides(path)...), targets, nil
 }
 
-// read reads the files at the paths, and those in the directories among them.
+// readSources reads the files at the paths, and those in the directories among them.
 // All of them are in one directory, to which paths in them are relative;
 // standard input counts as being where the others are.
-func (a *app) read(paths []string) (*input, error) {
+func (a *app) readSources(paths []string) (*input, error) {
 	in := &input{}
 	at := ""
 	for _, path := range paths {

@@ -1,0 +1,148 @@
+package bottlefile
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// TestJSONSchema checks documents with a validator of the keywords that the
+// schema uses.
+func TestJSONSchema(t *testing.T) {
+	b, err := JSONSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal(b, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		doc   string
+		valid bool
+	}{
+		{`{}`, true},
+		{`{"//": "a comment", "locals": {"a": 1, "b": ["x"]}}`, true},
+		{`{"image": {"web": {"context": "web", "args": {"A": 1}, "no_cache": "${var.x}"}}}`, true},
+		{`{"image": {"web": {"//": "c", "context": "web"}, "//": "c"}}`, true},
+		{`{"image": [{"web": {}}, {"db": [{"context": null}]}]}`, true},
+		{`{"bottle": {"x": {"image": "${image.web}", "machine": {"memory": "6GiB", "port": [{"host": 1, "guest": "2"}], "file": {"/a b": {"content": ""}}}}}}`, true},
+		{`{"bottle": {"x": {"image": "${image.web}", "machine": {"ready": {"tcp": 80, "timeout": "1m30s"}}}}}`, true},
+		{`{"group": {"default": {"targets": ["bottle.x"]}}, "variable": {"v": {"type": "list(string)", "default": []}}}`, true},
+		{`[]`, false},
+		{`{"imagge": {}}`, false},
+		{`{"image": {"web": {"contxt": "web"}}}`, false},
+		{`{"image": {"1 web": {}}}`, false},
+		{`{"image": {"web": {"platforms": "linux/amd64"}}}`, false},
+		{`{"image": {"web": {"no_cache": "perhaps"}}}`, false},
+		{`{"bottle": {"x": {"machine": {}}}}`, false},
+		{`{"bottle": {"x": {"image": "a", "machine": {"memory": "6Gib"}}}}`, false},
+		{`{"bottle": {"x": {"image": "a", "machine": {"port": {"host": 1}}}}}`, false},
+		{`{"group": {"default": {}}}`, false},
+	} {
+		var doc any
+		if err := json.Unmarshal([]byte(c.doc), &doc); err != nil {
+			t.Fatalf("%s: %v", c.doc, err)
+		}
+		if why := violates(schema, doc); (why == "") != c.valid {
+			t.Errorf("%s: valid is to be %v: %s", c.doc, c.valid, why)
+		}
+	}
+}
+
+// violates says how a document violates a schema, or returns "". It knows the
+// keywords that JSONSchema writes, and panics at others.
+func violates(schema map[string]any, doc any) string {
+	object, isObject := doc.(map[string]any)
+	properties, _ := schema["properties"].(map[string]any)
+	for keyword, arg := range schema {
+		switch keyword {
+		case "$schema", "title", "description", "default", "examples":
+		case "properties":
+			for k, s := range properties {
+				if v, ok := object[k]; ok {
+					if why := violates(s.(map[string]any), v); why != "" {
+						return k + ": " + why
+					}
+				}
+			}
+		case "additionalProperties":
+			for k, v := range object {
+				if properties[k] != nil {
+					continue
+				}
+				s, ok := arg.(map[string]any)
+				if !ok {
+					return "unknown name " + k
+				}
+				if why := violates(s, v); why != "" {
+					return k + ": " + why
+				}
+			}
+		case "propertyNames":
+			for k := range object {
+				if why := violates(arg.(map[string]any), k); why != "" {
+					return why
+				}
+			}
+		case "required":
+			for _, k := range arg.([]any) {
+				if _, ok := object[k.(string)]; isObject && !ok {
+					return "no " + k.(string)
+				}
+			}
+		case "items":
+			elements, _ := doc.([]any)
+			for _, e := range elements {
+				if why := violates(arg.(map[string]any), e); why != "" {
+					return why
+				}
+			}
+		case "anyOf":
+			var reasons []string
+			for _, s := range arg.([]any) {
+				reasons = append(reasons, violates(s.(map[string]any), doc))
+			}
+			if !slices.Contains(reasons, "") {
+				return fmt.Sprint(reasons)
+			}
+		case "const":
+			if doc != arg {
+				return fmt.Sprintf("not %v", arg)
+			}
+		case "pattern":
+			if s, ok := doc.(string); ok && !regexp.MustCompile(arg.(string)).MatchString(s) {
+				return fmt.Sprintf("%q does not match %s", s, arg)
+			}
+		case "type":
+			types, ok := arg.([]any)
+			if !ok {
+				types = []any{arg}
+			}
+			if !slices.Contains(types, any(jsonType(doc))) {
+				return fmt.Sprintf("%s is not %v", jsonType(doc), types)
+			}
+		default:
+			panic("unknown keyword " + keyword)
+		}
+	}
+	return ""
+}
+
+func jsonType(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	case bool:
+		return "boolean"
+	case []any:
+		return "array"
+	}
+	return "object"
+}
