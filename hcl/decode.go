@@ -200,6 +200,10 @@ func (d *decoder) resolve(raw cty.Value, a *attr, ty cty.Type, key string) (valu
 		d.res.late = true
 		return v, false
 	}
+	if hasSecret(u.Type()) {
+		d.fault(v, "Secret used as a value", "%s is or has a secret. %s", v.name(), secretAdvice)
+		return v, false
+	}
 	converted, err := convertTo(u.Value, ty)
 	if err != nil {
 		why := convertError(err)

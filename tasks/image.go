@@ -64,6 +64,7 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	for _, b := range a.Images {
 		r.Add("base."+b.Ref, b.Digest)
 	}
+	describeSecrets(p, a, r)
 	for _, src := range slices.Concat(a.Git, a.HTTP) {
 		r.Add("source."+src.URL, src.Checksum)
 	}
@@ -122,6 +123,9 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 		NoCache:    p.NoCache,
 		Keychain:   w.Registry.Keychain,
 		Progress:   w.sink(work),
+	}
+	if req.Secrets, err = w.secrets(ctx, p, a); err != nil {
+		return cache.Output{}, err
 	}
 	for _, b := range a.Images {
 		req.Pins[b.Ref] = b.Digest

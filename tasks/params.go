@@ -16,17 +16,18 @@ const (
 // Image is the parameters of a BuildKit build, or, with Ref set, of an image
 // taken from a registry as it is: then only Ref and Platforms count.
 type Image struct {
-	Ref              string             // image reference; empty for a build
-	Context          string             // absolute path of the directory
-	Dockerfile       string             // absolute path; empty with DockerfileInline
-	DockerfileInline string             // content; empty with Dockerfile
-	Target           string             // stage; empty: the last
-	Args             map[string]string  // build arguments
-	Labels           map[string]string  // labels of the image config
-	Contexts         map[string]Context // named contexts
-	Platforms        []string           // "linux/amd64"; empty: the builder's own
-	NoCache          bool               // build every step again
-	Reproducible     bool               // SOURCE_DATE_EPOCH=0, rewrite-timestamp
+	Ref              string               // image reference; empty for a build
+	Context          string               // absolute path of the directory
+	Dockerfile       string               // absolute path; empty with DockerfileInline
+	DockerfileInline string               // content; empty with Dockerfile
+	Target           string               // stage; empty: the last
+	Args             map[string]string    // build arguments
+	Labels           map[string]string    // labels of the image config
+	Contexts         map[string]Context   // named contexts
+	Secrets          map[string]SecretRef `json:",omitempty"` // for RUN --mount=type=secret, by id
+	Platforms        []string             // "linux/amd64"; empty: the builder's own
+	NoCache          bool                 // build every step again
+	Reproducible     bool                 // SOURCE_DATE_EPOCH=0, rewrite-timestamp
 }
 
 // Context is a named build context; exactly one field is set.

@@ -24,6 +24,9 @@ type Worker struct {
 	// Builder connects to the builder, or returns the one it has connected to.
 	// It is called only when an image has to be built.
 	Builder func(context.Context) (*buildkit.Builder, error)
+	// Secret returns the value of a secret, or an error that says where it was
+	// looked for. It is called when a build that uses the secret starts.
+	Secret func(context.Context, SecretRef) ([]byte, error)
 	// Platform is this machine's: "linux/amd64".
 	Platform string
 	// Progress returns where the work of the node at address reports to.
