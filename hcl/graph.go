@@ -144,7 +144,8 @@ func (d *decoder) unit(inst *instance, stage string, index int, b *block, decode
 
 func (u *unit) evaluate(around *decoder) decoded {
 	d := around.apart(u.block)
-	d.res.params = u.decode(d)
+	params := u.decode(d)
+	d.res.params = withHidden(params, d.res.hidden)
 	return *d.res
 }
 

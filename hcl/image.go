@@ -14,7 +14,7 @@ import (
 var imageSchema = &BlockSchema{
 	Name: "image", Labels: []string{"name"}, Many: true,
 	Doc: "An image that BuildKit builds, as image.NAME.",
-	Attrs: []*AttrSchema{
+	Attrs: append([]*AttrSchema{
 		forEachAttr,
 		{Name: "context", Type: cty.String, TypeName: "directory", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file."},
 		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context."},
@@ -27,7 +27,7 @@ var imageSchema = &BlockSchema{
 		{Name: "platforms", Type: cty.List(cty.String), InKey: true, Early: true, Doc: "Platforms to build for: \"linux/amd64\"; the builder's own if unset."},
 		{Name: "no_cache", Type: cty.Bool, Default: "false", Doc: "Builds every step again."},
 		{Name: "reproducible", Type: cty.Bool, Default: "true", InKey: true, Doc: "Makes equal inputs yield equal bytes: timestamps are fixed."},
-	},
+	}, imageOptions...),
 }
 
 // image reads the parameters of a build.
@@ -40,6 +40,7 @@ func (d *decoder) image() tasks.Image {
 	}
 	p.NoCache, _ = d.boolean("no_cache", false)
 	p.Reproducible, _ = d.boolean("reproducible", true)
+	d.options(&p)
 	if v, ok := d.text("target"); ok {
 		p.Target = v.AsString()
 	}
