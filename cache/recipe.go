@@ -22,6 +22,7 @@ const (
 	TypeString ComponentType = 's' // a value as the user or a tool wrote it
 	TypeDigest ComponentType = 'd' // a [Digest] in its text form
 	TypeList   ComponentType = 'l' // quoted strings, separated by spaces
+	TypeHidden ComponentType = 'h' // the [Digest] of a value that is not to be shown
 )
 
 // Component is one named part of what decides a node's output.
@@ -68,6 +69,21 @@ func (r *Recipe) AddList(name string, values []string) {
 func (r *Recipe) AddMap(name string, m map[string]string) {
 	for k, v := range m {
 		r.Add(name+"."+k, v)
+	}
+}
+
+// Conceal puts digests in place of the values of those components that are
+// called one of names, or something below it: "args" conceals "args.TOKEN" too.
+// They decide the key as before. A digest keeps a value from being read, not
+// from being guessed: what is secret belongs into no recipe.
+func (r *Recipe) Conceal(names ...string) {
+	for i, c := range r.Components {
+		hidden := slices.ContainsFunc(names, func(n string) bool {
+			return c.Name == n || strings.HasPrefix(c.Name, n+".")
+		})
+		if hidden && c.Type != TypeHidden {
+			r.Components[i] = Component{TypeHidden, c.Name, DigestOf([]byte(c.Name + "\x00" + c.Value)).String()}
+		}
 	}
 }
 
@@ -159,7 +175,7 @@ func parseComponent(line string) (c Component, err error) {
 	switch c.Type {
 	case TypeString:
 		c.Value, err = strconv.Unquote(value)
-	case TypeDigest:
+	case TypeDigest, TypeHidden:
 		_, err = ParseDigest(value)
 		c.Value = value
 	case TypeList:
@@ -172,6 +188,7 @@ func parseComponent(line string) (c Component, err error) {
 
 // Change is one component in which two recipes differ. Before or After is empty
 // where the component is missing on that side.
+// Where a component is concealed on either side, both say only that.
 type Change struct {
 	Component     string
 	Before, After string
@@ -179,7 +196,10 @@ type Change struct {
 
 // Diff returns the components in which after differs from before, by name.
 func Diff(before, after *Recipe) []Change {
-	type pair struct{ before, after []string }
+	type pair struct {
+		before, after []string
+		hidden        bool
+	}
 	pairs := map[string]*pair{}
 	at := func(name string) *pair {
 		p := pairs[name]
@@ -190,17 +210,30 @@ func Diff(before, after *Recipe) []Change {
 		return p
 	}
 	for _, c := range before.Components {
+		at(c.Name).hidden = at(c.Name).hidden || c.Type == TypeHidden
 		at(c.Name).before = append(at(c.Name).before, c.Value)
 	}
 	for _, c := range after.Components {
+		at(c.Name).hidden = at(c.Name).hidden || c.Type == TypeHidden
 		at(c.Name).after = append(at(c.Name).after, c.Value)
 	}
 	var changes []Change
 	for name, p := range pairs {
 		if !slices.Equal(p.before, p.after) {
+			if p.hidden {
+				p.before, p.after = conceal(p.before), conceal(p.after)
+			}
 			changes = append(changes, Change{name, strings.Join(p.before, " "), strings.Join(p.after, " ")})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Component, b.Component) })
 	return changes
+}
+
+// conceal says of values only whether there are any.
+func conceal(values []string) []string {
+	if len(values) == 0 {
+		return nil
+	}
+	return []string{"(sensitive)"}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 
 	"bottlebuild/graph"
+	"bottlebuild/tasks"
 )
 
 // decoded is what evaluating a block yields.
@@ -16,6 +17,7 @@ type decoded struct {
 	params graph.Params
 	deps   []string // addresses of nodes, in the order in which they were found
 	late   bool     // something is known only after one of deps has run
+	hidden []string // components of the recipe that are made of sensitive values
 	diags  hcl.Diagnostics
 }
 
@@ -25,6 +27,40 @@ func (r *decoded) dependOn(addresses ...string) {
 			r.deps = append(r.deps, a)
 		}
 	}
+}
+
+func (r *decoded) hide(components ...string) {
+	for _, c := range components {
+		if !slices.Contains(r.hidden, c) {
+			r.hidden = append(r.hidden, c)
+		}
+	}
+}
+
+// component names the components of a recipe that an attribute becomes. Those
+// of a block in a machine go by the name of the block.
+func (d *decoder) component(a *attr) string {
+	switch d.b.schema.Name {
+	case networkSchema.Name, fileSchema.Name, portSchema.Name, volumeSchema.Name, provisionSchema.Name:
+		return d.b.schema.Name
+	}
+	return a.Name
+}
+
+// withHidden returns parameters that say what of them is sensitive.
+func withHidden(params graph.Params, hidden []string) graph.Params {
+	switch p := params.(type) {
+	case tasks.Image:
+		p.Sensitive = hidden
+		return p
+	case tasks.Push:
+		p.Sensitive = hidden
+		return p
+	case tasks.Machine:
+		p.Sensitive = hidden
+		return p
+	}
+	return params
 }
 
 // needFirst puts the node that another is made from before what else it needs.
@@ -169,6 +205,7 @@ func (d *decoder) get(name string) (value, bool) {
 	}
 	d.res.dependOn(f.res.deps...)
 	d.res.late = d.res.late || f.res.late
+	d.res.hide(f.res.hidden...)
 	d.res.diags = append(d.res.diags, f.res.diags...)
 	return f.value, f.ok
 }
@@ -198,9 +235,16 @@ func (d *decoder) find(name string) (value, bool) {
 func (d *decoder) resolve(raw cty.Value, a *attr, ty cty.Type, key string) (value, bool) {
 	u := unmark(raw)
 	v := value{attr: a, sensitive: u.sensitive, key: key}
+	if u.sensitive {
+		d.res.hide(d.component(a))
+	}
 	d.res.dependOn(u.refs...)
 	if u.poisoned {
 		d.res.late = true
+		return v, false
+	}
+	if hasSecret(u.Type()) {
+		d.fault(v, "Secret used as a value", "%s is or has a secret. %s", v.name(), secretAdvice)
 		return v, false
 	}
 	converted, err := convertTo(u.Value, ty)

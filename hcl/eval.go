@@ -29,6 +29,7 @@ type evaluator struct {
 	functions *hcl.EvalContext
 	total     int      // instances and stages so far
 	stack     []string // what is being evaluated, outermost first
+	secrets   []*block // of the first evaluator only
 	diags     hcl.Diagnostics
 }
 
@@ -115,7 +116,7 @@ func (ev *evaluator) local(name string) cty.Value {
 	return v
 }
 
-// declared returns what image.NAME, bottle.NAME or registry.NAME is, and whether
+// declared returns what image.NAME, bottle.NAME, registry.NAME or secret.NAME is, and whether
 // there is one.
 func (ev *evaluator) declared(kind, name string) (cty.Value, bool) {
 	id := kind + "." + name
@@ -136,6 +137,15 @@ func (ev *evaluator) declared(kind, name string) (cty.Value, bool) {
 			return poisoned, true
 		}
 		v = ev.registryValue(r)
+	case secretSchema.Name:
+		b := ev.secret(name)
+		if b == nil {
+			return v, false
+		}
+		if !ev.enter(id, b.defRange) {
+			return poisoned, true
+		}
+		v = ev.secretValue(b)
 	default:
 		d := ev.f.decl(kind, name)
 		if d == nil {
@@ -285,6 +295,12 @@ func (f *File) names(root string) []string {
 	case "registry":
 		for _, r := range f.registries {
 			names = append(names, r.label())
+		}
+	case "secret":
+		if f.eval != nil {
+			for _, b := range f.eval.secrets {
+				names = append(names, b.label())
+			}
 		}
 	default:
 		for _, d := range f.decls {

@@ -12,14 +12,14 @@ import (
 )
 
 // roots are the names that references start with.
-var roots = []string{"var", "local", "image", "bottle", "registry", "each"}
+var roots = []string{"var", "local", "image", "bottle", "registry", "secret", "each"}
 
 // resolve splits a reference into its root and the name after it.
 func (f *File) resolve(t hcl.Traversal) (root, name string, d *hcl.Diagnostic) {
 	root = t.RootName()
 	at := t.SourceRange()
 	switch root {
-	case "var", "local", "image", "bottle", "registry":
+	case "var", "local", "image", "bottle", "registry", "secret":
 	case "each":
 		return "", "", errorAt(at, "No for_each here", "each.key and each.value are there only in an image or bottle with for_each, and not in its for_each itself.")
 	default:
@@ -51,14 +51,14 @@ func (f *File) unknownRoot(t hcl.Traversal) *hcl.Diagnostic {
 	if root == "env" {
 		return errorAt(at, "Unknown reference", "There is no \"env\": the environment reaches a bottle file through variables only. Declare variable \"x\" {} and set BOTTLE_VAR_x.")
 	}
-	for _, r := range roots[:5] {
+	for _, r := range roots[:len(roots)-1] {
 		for _, n := range f.names(r) {
 			if n == root {
 				return errorAt(at, "Unknown reference", "There is no %q. Did you mean %s.%s? A text is written in quotes.", root, r, n)
 			}
 		}
 	}
-	hint := " A reference starts with var, local, image, bottle, registry or each. A text is written in quotes."
+	hint := " A reference starts with var, local, image, bottle, registry, secret or each. A text is written in quotes."
 	if m := suggest(root, roots); m != "" && len(t) > 1 {
 		hint = fmt.Sprintf(" Did you mean %q?", m)
 	}
@@ -75,7 +75,7 @@ func (f *File) undeclared(root, name string, t hcl.Traversal) *hcl.Diagnostic {
 	if m := suggest(name, f.names(root)); m != "" {
 		hint = fmt.Sprintf(" Did you mean %s.%s?", root, m)
 	} else {
-		for _, other := range roots[:5] {
+		for _, other := range roots[:len(roots)-1] {
 			for _, n := range f.names(other) {
 				if other != root && n == name && hint == "" {
 					hint = fmt.Sprintf(" Did you mean %s.%s?", other, n)
@@ -96,13 +96,15 @@ func evalIn(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics)
 	if len(diags) == 0 {
 		return v, nil
 	}
-	secret, poison := false, false
+	secret, poison, capsule := false, false, false
 	for _, t := range e.Variables() {
 		if v, d := t.TraverseAbs(ctx); !d.HasErrors() {
 			secret = secret || isSensitive(v)
+			capsule = capsule || hasSecret(v.Type())
 			poison = poison || v.HasMarkDeep(poisonMark{})
 		} else if v, d := t[:min(2, len(t))].TraverseAbs(ctx); !d.HasErrors() {
 			secret = secret || isSensitive(v)
+			capsule = capsule || hasSecret(v.Type())
 			poison = poison || v.HasMarkDeep(poisonMark{})
 		}
 	}
@@ -114,6 +116,8 @@ func evalIn(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics)
 		case explainIterations(d):
 		case secret:
 			conceal(d)
+		case capsule:
+			d.Summary, d.Detail = "Secret used as a value", secretAdvice
 		default:
 			explain(d)
 		}

@@ -40,7 +40,7 @@ var pureFunctions = map[string]function.Function{
 
 	// encodings
 	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
-	"jsondecode": guarded(stdlib.JSONDecodeFunc, checkJSON), "jsonencode": stdlib.JSONEncodeFunc, "urldecode": urlDecodeFunc, "urlencode": urlEncodeFunc,
+	"jsondecode": guarded(stdlib.JSONDecodeFunc, checkJSON), "jsonencode": guarded(stdlib.JSONEncodeFunc, checkNoSecret), "urldecode": urlDecodeFunc, "urlencode": urlEncodeFunc,
 
 	// hashes
 	"md5": md5Func, "sha1": sha1Func, "sha256": sha256Func, "sha512": sha512Func, "base64sha256": base64SHA256Func, "base64sha512": base64SHA512Func,
@@ -89,6 +89,9 @@ func guarded(f function.Function, check func(args []cty.Value) error) function.F
 var widthRE = regexp.MustCompile(`%[^A-Za-z%]*[0-9]{5}`)
 
 func checkFormat(args []cty.Value) error {
+	if err := checkNoSecret(args); err != nil {
+		return err
+	}
 	f, _ := args[0].Unmark()
 	if f.IsKnown() && !f.IsNull() && widthRE.MatchString(f.AsString()) {
 		return function.NewArgErrorf(0, "a width or precision may have at most four digits")
@@ -96,6 +99,17 @@ func checkFormat(args []cty.Value) error {
 	for _, a := range args[1:] {
 		if a, _ = a.Unmark(); a.IsKnown() && !a.IsNull() && a.Type() == cty.Number && a.AsBigFloat().MantExp(nil) > maxBits {
 			return fmt.Errorf("a number is too large to be written")
+		}
+	}
+	return nil
+}
+
+// checkNoSecret keeps where a secret is to be had from being made a text, which
+// would look like the secret itself.
+func checkNoSecret(args []cty.Value) error {
+	for i, a := range args {
+		if hasSecret(a.Type()) {
+			return function.NewArgErrorf(i, "it is or has a secret, which is no text")
 		}
 	}
 	return nil

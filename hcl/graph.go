@@ -29,6 +29,7 @@ type unit struct {
 func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 	ev := newEvaluator(f, nil, nil)
 	f.eval = ev
+	ev.declareSecrets(f.secrets)
 	for _, name := range f.localNames {
 		ev.local(name)
 	}
@@ -37,6 +38,9 @@ func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 	}
 	for _, r := range f.registries {
 		ev.declared(registrySchema.Name, r.label())
+	}
+	for _, b := range ev.secrets {
+		ev.declared(secretSchema.Name, b.label())
 	}
 	for _, d := range f.decls {
 		for _, inst := range ev.expand(d) {
@@ -142,7 +146,8 @@ func (d *decoder) unit(inst *instance, stage string, index int, b *block, decode
 
 func (u *unit) evaluate(around *decoder) decoded {
 	d := around.apart(u.block)
-	d.res.params = u.decode(d)
+	params := u.decode(d)
+	d.res.params = withHidden(params, d.res.hidden)
 	return *d.res
 }
 

@@ -14,7 +14,7 @@ import (
 var imageSchema = &BlockSchema{
 	Name: "image", Labels: []string{"name"}, Many: true,
 	Doc: "An image that BuildKit builds, as image.NAME.",
-	Attrs: []*AttrSchema{
+	Attrs: append([]*AttrSchema{
 		forEachAttr,
 		{Name: "context", Type: cty.String, TypeName: "directory", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file."},
 		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context."},
@@ -23,10 +23,11 @@ var imageSchema = &BlockSchema{
 		{Name: "args", Type: cty.Map(cty.String), InKey: true, Doc: "Build arguments; null leaves one unset."},
 		{Name: "labels", Type: cty.Map(cty.String), InKey: true, Doc: "Labels of the image; null leaves one out."},
 		{Name: "contexts", Type: cty.DynamicPseudoType, TypeName: "map of images and strings", InKey: true, Doc: "Named contexts: an image, a directory (\"./lib\") or a URL (\"docker-image://…\")."},
+		{Name: "secrets", Type: cty.DynamicPseudoType, TypeName: "map of secrets", InKey: true, Doc: "Secrets for RUN --mount=type=secret by id: { token = secret.token }. Names and versions enter the key, values never."},
 		{Name: "platforms", Type: cty.List(cty.String), InKey: true, Early: true, Doc: "Platforms to build for: \"linux/amd64\"; the builder's own if unset."},
 		{Name: "no_cache", Type: cty.Bool, Default: "false", Doc: "Builds every step again."},
 		{Name: "reproducible", Type: cty.Bool, Default: "true", InKey: true, Doc: "Makes equal inputs yield equal bytes: timestamps are fixed."},
-	},
+	}, imageOptions...),
 }
 
 // image reads the parameters of a build.
@@ -34,10 +35,12 @@ func (d *decoder) image() tasks.Image {
 	p := tasks.Image{
 		Args:      d.dict("args", argName),
 		Labels:    d.dict("labels", labelName),
+		Secrets:   d.secrets(),
 		Platforms: d.platforms("platforms"),
 	}
 	p.NoCache, _ = d.boolean("no_cache", false)
 	p.Reproducible, _ = d.boolean("reproducible", true)
+	d.options(&p)
 	if v, ok := d.text("target"); ok {
 		p.Target = v.AsString()
 	}

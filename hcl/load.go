@@ -49,6 +49,7 @@ type File struct {
 	locals       map[string]*attr
 	localNames   []string // in the order of the file
 	registries   []*registry
+	secrets      []*block
 	decls        []*decl // images and bottles, in the order of the file
 	groups       []*group
 	outputs      []*output
@@ -112,6 +113,7 @@ func (f *File) declare(top *block) hcl.Diagnostics {
 		diags = append(diags, names.add(b)...)
 		f.registries = append(f.registries, &registry{block: b})
 	}
+	f.secrets = top.blocks[secretSchema.Name]
 	for _, kind := range []*BlockSchema{imageSchema, bottleSchema} {
 		for _, b := range top.blocks[kind.Name] {
 			diags = append(diags, names.add(b)...)

@@ -57,6 +57,9 @@ func (ev *evaluator) output(o *output) (json.RawMessage, hcl.Diagnostics) {
 	switch {
 	case diags.HasErrors() || u.poisoned:
 		return nil, d.res.diags
+	case hasSecret(u.Type()):
+		d.report(errorAt(a.Expr.Range(), "Secret used as a value", "The output %q is or has a secret. %s", o.label(), secretAdvice))
+		return nil, d.res.diags
 	case u.sensitive && !hidden:
 		d.report(errorAt(a.Expr.Range(), "Sensitive value", "The output %q uses a sensitive value. Write sensitive = true in it, or leave that value out.", o.label()))
 		return nil, d.res.diags

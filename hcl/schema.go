@@ -44,7 +44,7 @@ type AttrSchema struct {
 var Schema = &BlockSchema{
 	Name: "bottle file",
 	Blocks: []*BlockSchema{
-		settingsSchema, variableSchema, localsSchema, registrySchema,
+		settingsSchema, variableSchema, localsSchema, secretSchema, registrySchema,
 		imageSchema, bottleSchema, groupSchema, outputSchema,
 	},
 }

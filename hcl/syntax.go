@@ -88,6 +88,10 @@ const maxDuration = 24 * time.Hour
 
 // duration returns a positive duration, fallback if none is given.
 func (d *decoder) duration(name string, fallback time.Duration) time.Duration {
+	return d.durationUpTo(name, fallback, maxDuration)
+}
+
+func (d *decoder) durationUpTo(name string, fallback, limit time.Duration) time.Duration {
 	v, ok := d.get(name)
 	if !ok {
 		return fallback
@@ -113,8 +117,8 @@ func (d *decoder) duration(name string, fallback time.Duration) time.Duration {
 		}
 		d.fault(v, summary, "%s is not a duration, such as \"30s\", \"500ms\" or \"2m\".%s", v.quote(), hint)
 		return fallback
-	case t <= 0 || t > maxDuration:
-		d.fault(v, summary, "%s is more than zero and at most %s, not %s.", name, "24h", v.quote())
+	case t <= 0 || t > limit:
+		d.fault(v, summary, "%s is more than zero and at most %s, not %s.", name, fmt.Sprintf("%dh", limit/time.Hour), v.quote())
 		return fallback
 	}
 	return t

@@ -44,6 +44,12 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	r.Add("target", p.Target)
 	r.AddMap("args", p.Args)
 	r.AddMap("labels", p.Labels)
+	r.AddMap("annotations", p.Annotations)
+	for _, c := range p.CacheTo {
+		if c.Inline() {
+			r.Add("cache_to", c.Type)
+		}
+	}
 	r.Add("reproducible", strconv.FormatBool(p.Reproducible))
 	for name, c := range p.Contexts {
 		switch image, ok := s.Inputs[c.Image]; {
@@ -64,6 +70,8 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	for _, b := range a.Images {
 		r.Add("base."+b.Ref, b.Digest)
 	}
+	describeSecrets(p, a, r)
+	describeSteps(p, a, r)
 	for _, src := range slices.Concat(a.Git, a.HTTP) {
 		r.Add("source."+src.URL, src.Checksum)
 	}
@@ -86,8 +94,16 @@ func treeComponent(context string) string {
 }
 
 func (w *Worker) checkImage(p Image, s graph.Spec, entry *cache.Entry) graph.Verdict {
-	if p.NoCache {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "no_cache", Text: "no_cache is set"}}}
+	again := func(component, text string) graph.Verdict {
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: component, Text: text}}}
+	}
+	switch {
+	case p.NoCache:
+		return again("no_cache", "no_cache is set")
+	case len(p.NoCacheFilter) > 0:
+		return again("no_cache_filter", "no_cache_filter is set")
+	case expired(p, entry):
+		return again("max_age", fmt.Sprintf("expired: it is older than %s", p.MaxAge))
 	}
 	return graph.Default(s, entry)
 }
@@ -120,8 +136,26 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 		SharedKey:  cache.DigestOf([]byte(work.Address + "\x00" + p.Context)).Hex(),
 		Pins:       map[string]string{},
 		NoCache:    p.NoCache,
-		Keychain:   w.Registry.Keychain,
-		Progress:   w.sink(work),
+
+		NoCacheStages: p.NoCacheFilter,
+		Pull:          p.Pull,
+		Annotations:   p.Annotations,
+		CacheFrom:     p.CacheFrom,
+		CacheTo:       p.CacheTo,
+		Entitlements:  p.Entitlements,
+
+		Keychain: w.Registry.Keychain,
+		Progress: w.sink(work),
+	}
+	// What has expired is not to come out of the builder's own cache again.
+	if entry, err := w.Store.Get(work.Key); err == nil && expired(p, entry) {
+		req.NoCache = true
+	}
+	if req.SSH, err = w.sshSources(p, a); err != nil {
+		return cache.Output{}, err
+	}
+	if req.Secrets, err = w.secrets(ctx, p, a); err != nil {
+		return cache.Output{}, err
 	}
 	for _, b := range a.Images {
 		req.Pins[b.Ref] = b.Digest
@@ -158,6 +192,7 @@ func (w *Worker) definition(p Image, inputs graph.Inputs) (def buildkit.Definiti
 	def = buildkit.Definition{
 		File: p.Dockerfile, Dockerfile: []byte(p.DockerfileInline), Target: p.Target, Args: p.Args, Labels: p.Labels,
 		Platforms: p.Platforms, Contexts: map[string]buildkit.Context{}, Reproducible: p.Reproducible,
+		Network: p.Network, ShmSize: p.ShmSize, Ulimits: p.Ulimits, AddHosts: p.AddHosts,
 	}
 	if p.Dockerfile == "" {
 		def.File = "dockerfile_inline"

@@ -2,7 +2,11 @@
 // Worker that switches over them.
 package tasks
 
-import "time"
+import (
+	"time"
+
+	"bottlebuild/tasks/buildkit"
+)
 
 // The kinds of nodes.
 const (
@@ -16,17 +20,34 @@ const (
 // Image is the parameters of a BuildKit build, or, with Ref set, of an image
 // taken from a registry as it is: then only Ref and Platforms count.
 type Image struct {
-	Ref              string             // image reference; empty for a build
-	Context          string             // absolute path of the directory
-	Dockerfile       string             // absolute path; empty with DockerfileInline
-	DockerfileInline string             // content; empty with Dockerfile
-	Target           string             // stage; empty: the last
-	Args             map[string]string  // build arguments
-	Labels           map[string]string  // labels of the image config
-	Contexts         map[string]Context // named contexts
-	Platforms        []string           // "linux/amd64"; empty: the builder's own
-	NoCache          bool               // build every step again
-	Reproducible     bool               // SOURCE_DATE_EPOCH=0, rewrite-timestamp
+	Ref              string               // image reference; empty for a build
+	Context          string               // absolute path of the directory
+	Dockerfile       string               // absolute path; empty with DockerfileInline
+	DockerfileInline string               // content; empty with Dockerfile
+	Target           string               // stage; empty: the last
+	Args             map[string]string    // build arguments
+	Labels           map[string]string    // labels of the image config
+	Contexts         map[string]Context   // named contexts
+	Secrets          map[string]SecretRef `json:",omitempty"` // for RUN --mount=type=secret, by id
+	Annotations      map[string]string    `json:",omitempty"` // of the manifest, or where a prefix says: "index:"
+	Network          string               `json:",omitempty"` // of RUN: NetworkNone, NetworkHost, NetworkSandbox; empty: the builder's default
+	ShmSize          int64                `json:",omitempty"` // bytes of /dev/shm in RUN
+	Ulimits          []string             `json:",omitempty"` // of RUN: "nofile=1024:2048"
+	AddHosts         map[string]string    `json:",omitempty"` // addresses by name in RUN
+	// What RUN may ask for and changes no result.
+	SSH          map[string][]string `json:",omitempty"` // absolute paths of keys or of an agent's socket by id; none: the user's agent
+	Entitlements []string            `json:",omitempty"` // "network.host", "security.insecure"
+	// How it is built, which changes no result, except that an inline cache is
+	// part of the image.
+	CacheFrom, CacheTo []buildkit.CacheOption `json:",omitempty"`
+	NoCacheFilter      []string               `json:",omitempty"` // stages to build again every time
+	Pull               bool                   `json:",omitempty"` // ask registries for images that the builder has
+	MaxAge             time.Duration          `json:",omitempty"` // an older result is built again; 0: none is too old
+	Platforms          []string               // "linux/amd64"; empty: the builder's own
+	NoCache            bool                   // build every step again
+	Reproducible       bool                   // SOURCE_DATE_EPOCH=0, rewrite-timestamp
+	// Sensitive are the components of the recipe that no one is to read.
+	Sensitive []string `json:",omitempty"`
 }
 
 // Context is a named build context; exactly one field is set.
@@ -59,6 +80,8 @@ type Push struct {
 	Registry   Registry
 	Repository string   // below the registry: "agent-claude"
 	Tags       []string // in order, none is fine
+	// Sensitive are the components of the recipe that no one is to read.
+	Sensitive []string `json:",omitempty"`
 }
 
 // Registry is where images are pushed to.
@@ -104,6 +127,8 @@ type Machine struct {
 	Volumes    []Volume
 	Provision  []Provision
 	Ready      *Ready `json:",omitempty"`
+	// Sensitive are the components of the recipe that no one is to read.
+	Sensitive []string `json:",omitempty"`
 }
 
 // What may happen to a machine whose spec no longer matches.

@@ -24,6 +24,11 @@ type Worker struct {
 	// Builder connects to the builder, or returns the one it has connected to.
 	// It is called only when an image has to be built.
 	Builder func(context.Context) (*buildkit.Builder, error)
+	// Secret returns the value of a secret, or an error that says where it was
+	// looked for. It is called when a build that uses the secret starts.
+	Secret func(context.Context, SecretRef) ([]byte, error)
+	// SSHAgent is the path of the socket of the user's SSH agent; empty: there is none.
+	SSHAgent string
 	// Platform is this machine's: "linux/amd64".
 	Platform string
 	// Progress returns where the work of the node at address reports to.
@@ -44,14 +49,17 @@ var (
 func (w *Worker) Describe(ctx context.Context, s graph.Spec, r *cache.Recipe) error {
 	switch p := s.Params.(type) {
 	case Image:
+		defer func() { r.Conceal(p.Sensitive...) }()
 		return w.describeImage(ctx, p, s, r)
 	case Export:
 		return w.describeExport(p, s, r)
 	case Push:
+		defer func() { r.Conceal(p.Sensitive...) }()
 		return w.describePush(p, s, r)
 	case Pack:
 		return w.describePack(ctx, p, s, r)
 	case Machine:
+		defer func() { r.Conceal(p.Sensitive...) }()
 		return w.describeMachine(ctx, p, s, r)
 	}
 	return fmt.Errorf("%s: no parameters of a kind: %T", s.Address, s.Params)

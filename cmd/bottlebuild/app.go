@@ -118,6 +118,8 @@ func (a *app) open() (*session, error) {
 		Scanner:  buildcontext.New(store, runtime.GOMAXPROCS(0)),
 		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport, Store: store},
 		Records:  tasks.Records{Dir: filepath.Join(state, "records")},
+		Secret:   a.secret,
+		SSHAgent: a.env("SSH_AUTH_SOCK"),
 		Platform: "linux/" + runtime.GOARCH,
 		Builder:  func(ctx context.Context) (*buildkit.Builder, error) { return s.connect(ctx, self) },
 		Progress: func(string) progress.Sink { return progress.Discard{} },

@@ -36,6 +36,7 @@ func testMain(m *testing.M) int {
 	tools = dir
 	for name, pkg := range map[string]string{
 		"bottlebuild": ".", "server": "../../examples/server", "fakesmolvm": "../../tasks/smolvm/fakesmolvm",
+		"probe": "./testdata/probe",
 	} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -76,6 +77,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
 			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot,
+			"searched": cmdSearched, "found": cmdFound,
 		},
 	})
 }

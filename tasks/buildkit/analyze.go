@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,6 +49,8 @@ type Analysis struct {
 	Git, HTTP []Remote
 	// Secrets and SSH are the ids that steps ask for, sorted.
 	Secrets, SSH []string
+	// Runs tells whether any step runs a program.
+	Runs bool
 	// Digest stands for the whole translation: every step, every source but the
 	// bytes of directories, and the image's config. A comment in the Dockerfile
 	// does not change it. Together with the content of Dirs and of Git and HTTP
@@ -178,12 +181,13 @@ func (a *Analysis) addSources(defs []*pb.Definition, mounts map[string]string) e
 			return err
 		}
 		for _, op := range ops {
+			a.Runs = a.Runs || op.GetExec() != nil
 			for _, m := range op.GetExec().GetMounts() {
 				if id := m.GetSecretOpt().GetID(); id != "" {
 					secrets[id] = true
 				}
-				if id := m.GetSSHOpt().GetID(); id != "" {
-					ssh[id] = true
+				if opt := m.GetSSHOpt(); opt != nil {
+					ssh[cmp.Or(opt.GetID(), sshforward.DefaultID)] = true
 				}
 			}
 			for _, s := range op.GetExec().GetSecretenv() {

@@ -12,8 +12,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -44,6 +42,20 @@ type BuildRequest struct {
 	Pins map[string]string
 	// NoCache runs every step.
 	NoCache bool
+	// NoCacheStages are the stages whose steps are run whatever is cached.
+	NoCacheStages []string
+	// Pull has the builder ask registries for images that it may have already.
+	// It always builds from the digests of Pins.
+	Pull bool
+	// Annotations go into the manifest, or where a prefix of the key says:
+	// "index:", "manifest-descriptor:", "manifest[linux/arm64]:".
+	Annotations map[string]string
+	// CacheFrom and CacheTo are build caches of the builder, besides its own.
+	CacheFrom, CacheTo []CacheOption
+	// Entitlements are privileges that steps may use: "network.host", "security.insecure".
+	Entitlements []string
+	// SSH are agents and keys for RUN --mount=type=ssh.
+	SSH []SSHSource
 	// Secrets are values for RUN --mount=type=secret by id.
 	Secrets map[string][]byte
 	// Keychain has the credentials for registries; nil: none.
@@ -106,8 +118,10 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 	if err != nil {
 		return cache.Output{}, err
 	}
-	if req.NoCache {
-		opts["no-cache"] = ""
+	req.buildOpts(opts)
+	attached, err := req.attached()
+	if err != nil {
+		return cache.Output{}, err
 	}
 	export, done, err := b.export(ctx, req)
 	if err != nil {
@@ -120,10 +134,11 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 		OCIStores:     map[string]content.Store{storeID: contentStore{req.Store}},
 		SharedKey:     req.SharedKey,
 		FrontendAttrs: opts,
-		Session: []session.Attachable{
-			authProvider(req.Keychain),
-			secretsprovider.FromMap(req.Secrets),
-		},
+		CacheImports:  cacheEntries(req.CacheFrom),
+		CacheExports:  cacheEntries(req.CacheTo),
+		Session:       attached,
+
+		AllowedEntitlements: req.entitlements(),
 	}
 	var meta map[string][]byte
 	res, err := drained(ctx, req.Progress, func(ctx context.Context, ch chan *client.SolveStatus) (*client.SolveResponse, error) {
@@ -203,6 +218,9 @@ func (r *BuildRequest) mounts() map[string]fsutil.FS {
 // time that the session does. done ends what export started.
 func (b *Builder) export(ctx context.Context, req *BuildRequest) (e client.ExportEntry, done func(), err error) {
 	attrs := req.exportAttrs()
+	if err := annotate(attrs, req.Annotations); err != nil {
+		return e, nil, err
+	}
 	if !b.SameHost || req.NoPush {
 		attrs["tar"] = "false"
 		return client.ExportEntry{Type: client.ExporterOCI, Attrs: attrs, OutputStore: contentStore{req.Store}}, func() {}, nil

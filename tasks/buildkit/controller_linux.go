@@ -27,6 +27,7 @@ import (
 	"github.com/moby/buildkit/solver/llbsolver/cdidevices"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/disk"
+	"github.com/moby/buildkit/util/entitlements"
 	"github.com/moby/buildkit/util/network/cniprovider"
 	"github.com/moby/buildkit/util/network/netproviders"
 	"github.com/moby/buildkit/util/resolver"
@@ -83,6 +84,8 @@ func newDaemon(ctx context.Context, cfg DaemonConfig) (*control.Controller, erro
 			"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
 			"local":    localcache.ResolveCacheImporterFunc(sessions),
 		},
+		// The daemon is this user's own: what a build may use, its bottle file says.
+		Entitlements:   []string{entitlements.EntitlementNetworkHost.String(), entitlements.EntitlementSecurityInsecure.String()},
 		CacheManager:   solver.NewCacheManager(ctx, "local", cacheStore, worker.NewCacheResultStorage(workers)),
 		HistoryDB:      history,
 		HistoryConfig:  &config.HistoryConfig{MaxEntries: new(historyEntries)},

@@ -27,6 +27,11 @@ type Definition struct {
 	Labels     map[string]string
 	Platforms  []string // "linux/arm64"; empty: that of the builder
 	Contexts   map[string]Context
+	// What steps that run a program find around them.
+	Network  string            // "sandbox", "none" or "host"; empty: the builder's default
+	ShmSize  int64             // size of /dev/shm in bytes; 0: the builder's default
+	Ulimits  []string          // "nofile=1024:2048", as docker's --ulimit takes them
+	AddHosts map[string]string // addresses by name, for /etc/hosts
 	// Reproducible makes builds of equal inputs yield equal bytes: the build
 	// argument SOURCE_DATE_EPOCH is 0 unless Args has it, and layers' times are
 	// rewritten to it.
@@ -102,6 +107,7 @@ func (d *Definition) frontendOpts() (map[string]string, error) {
 	if len(d.Platforms) > 0 {
 		opts["platform"] = strings.Join(d.Platforms, ",")
 	}
+	d.stepOpts(opts)
 	for name, c := range d.Contexts {
 		spec, err := c.spec(name)
 		if err != nil {
