@@ -58,18 +58,21 @@ func TestAnalyze(t *testing.T) {
 			Dirs: main("a", "triggered.txt"), Images: []BaseImage{{"docker.io/library/node:22", nodeDigest}},
 		}},
 		{name: "digest in FROM", text: "FROM golang@" + goDigest + "\nRUN x", want: Analysis{
-			Dirs: map[string]Dir{}, Images: []BaseImage{{"docker.io/library/golang@" + goDigest, goDigest}},
+			Dirs: map[string]Dir{}, Images: []BaseImage{{"docker.io/library/golang@" + goDigest, goDigest}}, Runs: true,
 		}},
 		{name: "unreachable stage", text: "FROM nowhere AS a\nCOPY a /\nFROM scratch AS b\nCOPY b /\nFROM b", want: Analysis{Dirs: main("b")}},
 		{name: "target", text: "FROM scratch AS a\nCOPY a /\nFROM scratch\nCOPY b /", def: Definition{Target: "a"}, want: Analysis{Dirs: main("a")}},
 		{name: "stage by argument", text: "ARG V=a\nFROM scratch AS s-a\nCOPY a /\nFROM scratch AS s-b\nCOPY b /\nFROM s-$V",
 			def: Definition{Args: map[string]string{"V": "b"}}, want: Analysis{Dirs: main("b")}},
-		{name: "bind mount", text: "FROM golang\nRUN --mount=type=bind,source=src,target=/s ls", want: Analysis{Dirs: main("src"), Images: golang}},
-		{name: "bind mount of all", text: "FROM golang\nRUN --mount=target=/s ls", want: Analysis{Dirs: all, Images: golang}},
+		{name: "bind mount", text: "FROM golang\nRUN --mount=type=bind,source=src,target=/s ls", want: Analysis{Dirs: main("src"), Images: golang, Runs: true}},
+		{name: "bind mount of all", text: "FROM golang\nRUN --mount=target=/s ls", want: Analysis{Dirs: all, Images: golang, Runs: true}},
 		{name: "copy from image", text: "FROM scratch\nCOPY --from=golang /usr/local/go /go", want: Analysis{Dirs: map[string]Dir{}, Images: golang}},
 		{name: "heredoc", text: "FROM scratch\nCOPY <<EOF /x\nnot/a/path\nEOF", want: Analysis{Dirs: map[string]Dir{}}},
 		{name: "secrets and ssh", text: "FROM golang\nRUN --mount=type=secret,id=tok --mount=type=ssh,id=key --mount=type=secret,id=e,env=E x", want: Analysis{
-			Dirs: map[string]Dir{}, Images: golang, Secrets: []string{"e", "tok"}, SSH: []string{"key"},
+			Dirs: map[string]Dir{}, Images: golang, Secrets: []string{"e", "tok"}, SSH: []string{"key"}, Runs: true,
+		}},
+		{name: "default ssh agent", text: "FROM golang\nRUN --mount=type=ssh x", want: Analysis{
+			Dirs: map[string]Dir{}, Images: golang, SSH: []string{"default"}, Runs: true,
 		}},
 		{name: "remote sources", text: "FROM scratch\nADD https://example.com/a /a\nADD --checksum=" + goDigest + " https://example.com/b /b\nADD https://github.com/o/r.git#v1 /r", want: Analysis{
 			Dirs: map[string]Dir{},
