@@ -175,7 +175,7 @@ func (s *session) connect(ctx context.Context, self string) (*buildkit.Builder, 
 		TLS:          s.builderTLS,
 		Embedded: &buildkit.SpawnConfig{
 			Argv: []string{self, daemonCommand, "--root", root, "--socket", socket, "--idle", daemonIdle.String()},
-			Env:  os.Environ(), Root: root, Socket: socket,
+			Env:  s.daemonEnv(), Root: root, Socket: socket,
 		},
 	})
 	if err != nil {
@@ -183,6 +183,21 @@ func (s *session) connect(ctx context.Context, self string) (*buildkit.Builder, 
 	}
 	s.builder = b
 	return b, nil
+}
+
+// daemonEnv is what the embedded BuildKit needs of the environment. It outlives
+// this command, so the rest, secrets among it, is not for it.
+func (a *app) daemonEnv() []string {
+	var env []string
+	for _, name := range []string{
+		"PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR",
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	} {
+		if v, ok := a.lookup(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
 }
 
 // daemonIdle is how long the embedded BuildKit stays after its last request.
