@@ -207,8 +207,12 @@ func (b *Backend) launch(ctx context.Context, rt oci, name string) (pid int, err
 	}
 	defer console.Close()
 	pidFile := b.file(name, "pid")
-	if err := ignoreNotExist(os.Remove(pidFile)); err != nil {
-		return 0, err
+	// runc writes the number to ".pid" and renames that; a runc that was killed
+	// in between has left it, and the next one would refuse to start.
+	for _, stale := range []string{pidFile, b.file(name, ".pid")} {
+		if err := ignoreNotExist(os.Remove(stale)); err != nil {
+			return 0, err
+		}
 	}
 	if err := rt.callTo(ctx, console, b.dir(name), "create", "--bundle", b.dir(name), "--pid-file", pidFile, b.id(name)); err != nil {
 		return 0, err
