@@ -40,7 +40,7 @@ func (f *File) Eval(source string) (Evaluation, *File, Diagnostics) {
 	if diags.HasErrors() {
 		return Evaluation{}, shown, tidy(diags)
 	}
-	countIn(expr)
+	_ = countIn(expr)
 	count := &iterations{limit: maxIterations}
 	ev := newEvaluator(f, f.eval, nil)
 	functions := maps.Clone(pureFunctions)

@@ -261,7 +261,7 @@ func (f *File) parseGiven(v *variable, g given) (cty.Value, hcl.Diagnostics) {
 	}
 	var val cty.Value
 	if !diags.HasErrors() {
-		countIn(expr)
+		_ = countIn(expr)
 		val, diags = expr.Value(f.countingOnly())
 		for _, d := range diags {
 			explainIterations(d)

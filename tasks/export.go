@@ -9,14 +9,13 @@ import (
 	"bottlebuild/tasks/progress"
 )
 
-func (w *Worker) describeExport(p Export, s graph.Spec, r *cache.Recipe) error {
+func (w *Worker) describeExport(p Export, s graph.Spec, r *cache.Recipe) {
 	r.Add("path", p.Path)
 	r.Add("format", p.Format)
 	r.Add("name", p.Name)
 	if image, ok := s.Inputs[p.Image]; ok {
 		r.AddDigest("image", image.Digest)
 	}
-	return nil
 }
 
 // checkExport looks whether the file is still what was written.

@@ -11,7 +11,7 @@ import (
 	"bottlebuild/tasks/registry"
 )
 
-func (w *Worker) describePush(p Push, s graph.Spec, r *cache.Recipe) error {
+func (w *Worker) describePush(p Push, s graph.Spec, r *cache.Recipe) {
 	if p.Registry.Embedded {
 		r.Add("registry", "embedded:"+p.Registry.Name)
 	} else {
@@ -22,7 +22,6 @@ func (w *Worker) describePush(p Push, s graph.Spec, r *cache.Recipe) error {
 	if image, ok := s.Inputs[p.Image]; ok {
 		r.AddDigest("image", image.Digest)
 	}
-	return nil
 }
 
 // checkPush asks the registry whether it still has what was pushed.

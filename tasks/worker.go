@@ -52,10 +52,12 @@ func (w *Worker) Describe(ctx context.Context, s graph.Spec, r *cache.Recipe) er
 		defer func() { r.Conceal(p.Sensitive...) }()
 		return w.describeImage(ctx, p, s, r)
 	case Export:
-		return w.describeExport(p, s, r)
+		w.describeExport(p, s, r)
+		return nil
 	case Push:
 		defer func() { r.Conceal(p.Sensitive...) }()
-		return w.describePush(p, s, r)
+		w.describePush(p, s, r)
+		return nil
 	case Pack:
 		return w.describePack(ctx, p, s, r)
 	case Machine:
