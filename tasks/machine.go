@@ -157,13 +157,8 @@ func (w *Worker) setUp(ctx context.Context, be backend.Backend, p Machine, log i
 		if user == "" {
 			user = "0"
 		}
-		tail := &tailWriter{limit: 4 << 10}
-		both := io.MultiWriter(log, tail)
-		code, err := be.Exec(ctx, p.Name, backend.Exec{Args: pr.Exec, Env: p.Env, User: user, Workdir: p.Workdir, Stdout: both, Stderr: both})
-		if err == nil && code != 0 {
-			err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
-		}
-		if err != nil {
+		e := backend.Exec{Args: pr.Exec, Env: p.Env, User: user, Workdir: p.Workdir}
+		if err := succeed(ctx, be, p.Name, e, log, 4<<10); err != nil {
 			return fmt.Errorf("machine %s: provision %q: %w", p.Name, strings.Join(pr.Exec, " "), err)
 		}
 	}

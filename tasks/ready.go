@@ -50,12 +50,8 @@ func (w *Worker) ready(ctx context.Context, be backend.Backend, p Machine) error
 func probe(ctx context.Context, be backend.Backend, p Machine) error {
 	switch {
 	case len(p.Ready.Exec) > 0:
-		tail := &tailWriter{limit: 1 << 10}
-		code, err := be.Exec(ctx, p.Name, backend.Exec{Args: p.Ready.Exec, Env: p.Env, User: p.User, Workdir: p.Workdir, Stdout: tail, Stderr: tail})
-		if err == nil && code != 0 {
-			err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
-		}
-		if err != nil {
+		e := backend.Exec{Args: p.Ready.Exec, Env: p.Env, User: p.User, Workdir: p.Workdir}
+		if err := succeed(ctx, be, p.Name, e, io.Discard, 1<<10); err != nil {
 			return fmt.Errorf("ready exec %q: %w", strings.Join(p.Ready.Exec, " "), err)
 		}
 		return nil
@@ -67,6 +63,19 @@ func probe(ctx context.Context, be backend.Backend, p Machine) error {
 		return conn.Close()
 	}
 	return probeHTTP(ctx, be, p)
+}
+
+// succeed runs a command that has to end with 0. What it prints goes to log; the
+// error quotes the last bytes of it, limit at most.
+func succeed(ctx context.Context, be backend.Backend, name string, e backend.Exec, log io.Writer, limit int) error {
+	tail := &tailWriter{limit: limit}
+	e.Stdout = io.MultiWriter(log, tail)
+	e.Stderr = e.Stdout
+	code, err := be.Exec(ctx, name, e)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
+	}
+	return err
 }
 
 func probeHTTP(ctx context.Context, be backend.Backend, p Machine) error {
