@@ -44,13 +44,18 @@ func (d *decoder) boolean(name string, fallback bool) (bool, value) {
 
 // integer returns a whole number from 1 to high, or 0.
 func (d *decoder) integer(name string, high int64) (int, bool) {
+	return d.whole(name, 1, high)
+}
+
+// whole returns a whole number from low to high, or 0.
+func (d *decoder) whole(name string, low, high int64) (int, bool) {
 	v, ok := d.get(name)
 	if !ok {
 		return 0, false
 	}
 	n, accuracy := v.AsBigFloat().Int64()
-	if accuracy != big.Exact || n < 1 || n > high {
-		d.fault(v, fmt.Sprintf("Invalid %s", name), "%s is a whole number from 1 to %d, not %s.", name, high, v.quote())
+	if accuracy != big.Exact || n < low || n > high {
+		d.fault(v, fmt.Sprintf("Invalid %s", name), "%s is a whole number from %d to %d, not %s.", name, low, high, v.quote())
 		return 0, false
 	}
 	return int(n), true

@@ -29,7 +29,7 @@ func TestDynamicLate(t *testing.T) {
 		t.Errorf("the ports are %v", m.Ports)
 	}
 	digest := outputs["image.base"].Digest.String()
-	if len(m.Files) != 2 || m.Files[1].Path != "/etc/two" || m.Files[1].Content != digest {
+	if len(m.Files) != 2 || m.Files[1].Path != "/etc/two" || string(m.Files[1].Content) != digest {
 		t.Errorf("the files are %v, and the digest %s", m.Files, digest)
 	}
 }

@@ -112,7 +112,7 @@ bottle "b" {
 		{"bottle.b.backend=container", func(f *File) any { return machineOf(t, f).Backend }, "container"},
 		{"bottle.b.machine.env={ A = \"x=y\" }", func(f *File) any { return machineOf(t, f).Env["A"] }, "x=y"},
 		{`bottle.b.machine.file["/etc/a=b"].mode=0600`, func(f *File) any { return machineOf(t, f).Files[0].Mode }, uint32(0o600)},
-		{"bottle.b.machine.file[/etc/b].content=new", func(f *File) any { return machineOf(t, f).Files[1].Content }, "new"},
+		{"bottle.b.machine.file[/etc/b].content=new", func(f *File) any { return string(machineOf(t, f).Files[1].Content) }, "new"},
 		{"bottle.b.push[1].tags=[\"t\"]", func(f *File) any {
 			var tags []string
 			for _, u := range f.units {

@@ -35,7 +35,7 @@ func (d *decoder) image() tasks.Image {
 	p := tasks.Image{
 		Args:      d.dict("args", argName),
 		Labels:    d.dict("labels", labelName),
-		Secrets:   d.secrets(),
+		Secrets:   d.secrets(secretID),
 		Platforms: d.platforms("platforms"),
 	}
 	p.NoCache, _ = d.boolean("no_cache", false)

@@ -18,15 +18,23 @@ var machineSchema = &BlockSchema{
 		{Name: "memory", Type: cty.DynamicPseudoType, TypeName: "size", Default: "the backend's", InKey: true, Doc: "Memory, in whole MiB: \"6GiB\"."},
 		{Name: "storage", Type: cty.DynamicPseudoType, TypeName: "size", Default: "the backend's", InKey: true, Doc: "Size of the disk, in whole GiB: \"20GiB\"."},
 		{Name: "env", Type: cty.Map(cty.String), InKey: true, Doc: "Environment of everything that runs in the machine; null leaves a variable out."},
+		{Name: "secrets", Type: cty.DynamicPseudoType, TypeName: "map of secrets", InKey: true, Doc: "Environment variables with values of secrets, for provision, ready, check and exec: { TOKEN = secret.token }. Names and versions enter the key, values never; the image's own command does not get them."},
 		{Name: "user", Type: cty.String, Default: "the image's", InKey: true, Doc: "User of the image's command, of ready probes and of exec. On smolvm the command runs as the image says."},
 		{Name: "workdir", Type: cty.String, TypeName: "path in the machine", Default: "the image's", InKey: true, Doc: "Working directory of the image's command, of provision, ready and exec. On smolvm the command has the image's."},
+		{Name: "restart", Type: cty.String, Default: `"never"`, InKey: true, Doc: "What happens when the image's command ends by itself: never, on-failure (it is started again unless its exit code was 0), always."},
+		{Name: "on_error", Type: cty.String, Default: `"cleanup"`, Doc: "What happens to a new machine that cannot be provisioned, is not ready in time or fails a check: cleanup removes it; keep leaves it for a look at it, until the next run."},
+		{Name: "self_test", Type: cty.Bool, Default: "true", Doc: "Whether it is tested after boot that the machine is as isolated and set up as this block says."},
 		{Name: "replace", Type: cty.String, Default: `"if-stopped"`, Doc: "When a machine that no longer matches may be replaced, and its disk discarded: never, if-stopped, always."},
 	},
 	Dynamic: true,
-	Blocks:  []*BlockSchema{networkSchema, fileSchema, portSchema, volumeSchema, provisionSchema, readySchema},
+	Blocks:  []*BlockSchema{networkSchema, fileSchema, portSchema, volumeSchema, provisionSchema, readySchema, checkSchema},
 }
 
-var replaces = []string{tasks.ReplaceNever, tasks.ReplaceIfStopped, tasks.ReplaceAlways}
+var (
+	replaces = []string{tasks.ReplaceNever, tasks.ReplaceIfStopped, tasks.ReplaceAlways}
+	restarts = []string{tasks.RestartNever, tasks.RestartOnFailure, tasks.RestartAlways}
+	onErrors = []string{tasks.OnErrorCleanup, tasks.OnErrorKeep}
+)
 
 const (
 	maxCPUs = 1024
@@ -89,8 +97,17 @@ func (d *decoder) machine(inst *instance, backend, runtime string) tasks.Machine
 		MemoryMiB:  d.size("memory", 1<<20, "MiB"),
 		StorageGiB: d.size("storage", 1<<30, "GiB"),
 		Env:        d.dict("env", envName),
+		Secrets:    d.secrets(envName),
+		Restart:    d.word("restart", tasks.RestartNever, restarts),
 		Replace:    d.word("replace", tasks.ReplaceIfStopped, replaces),
+		OnError:    d.word("on_error", tasks.OnErrorCleanup, onErrors),
 	}
+	for _, name := range sortedKeys(p.Secrets) {
+		if _, ok := p.Env[name]; ok {
+			d.report(errorAt(d.b.attrs["secrets"].Expr.Range(), "Duplicate variable", "%s is in env and in secrets. Remove one of the two.", name))
+		}
+	}
+	p.SelfTest, _ = d.boolean("self_test", true)
 	p.CPUs, _ = d.integer("cpus", maxCPUs)
 	if v, ok := d.text("user"); ok {
 		p.User = v.AsString()
@@ -111,8 +128,13 @@ func (d *decoder) machine(inst *instance, backend, runtime string) tasks.Machine
 		p.Provision = append(p.Provision, d.in(b).provision())
 	}
 	if b := d.b.one(readySchema.Name); b != nil {
-		p.Ready = d.in(b).ready()
+		n, before := d.in(b), len(d.res.diags)
+		p.Ready = n.ready()
+		if len(d.res.diags) == before {
+			n.checkReachable(p)
+		}
 	}
+	p.Checks = d.checks()
 	return p
 }
 

@@ -12,7 +12,7 @@ import (
 
 var secretSchema = &BlockSchema{
 	Name: "secret", Labels: []string{"name"}, Many: true,
-	Doc: "A reference to a value that is read when a build needs it and kept nowhere, as secret.NAME: exactly one of env, file and command.",
+	Doc: "A reference to a value that is read when a build or a machine needs it and kept nowhere, as secret.NAME: exactly one of env, file and command.",
 	Attrs: []*AttrSchema{
 		{Name: "env", Type: cty.String, Early: true, Doc: "Environment variable that has the value."},
 		{Name: "file", Type: cty.String, TypeName: "file", Early: true, Doc: "File that has the value, relative to the bottle file."},
@@ -26,7 +26,7 @@ var secretSchema = &BlockSchema{
 var secretCapsule = cty.Capsule("secret", reflect.TypeFor[tasks.SecretRef]())
 
 // secretAdvice explains why a secret is not accepted.
-const secretAdvice = "A secret is a reference and no text: its value is not known while the file is read, and is kept out of keys, plans, logs and images. Pass it on as it is, in the secrets of an image: secrets = { token = secret.NAME }, and read it with RUN --mount=type=secret,id=token."
+const secretAdvice = "A secret is a reference and no text: its value is not known while the file is read, and is kept out of keys, plans, logs and images. Pass it on as it is, in the secrets of an image: secrets = { token = secret.NAME }, and read it with RUN --mount=type=secret,id=token; or in those of a machine, as an environment variable: secrets = { TOKEN = secret.NAME }."
 
 // hasSecret tells whether there is a secret in values of a type.
 func hasSecret(ty cty.Type) bool {
@@ -120,8 +120,17 @@ func (d *decoder) secretRef() tasks.SecretRef {
 	return ref
 }
 
-// secrets reads the secrets of an image by id.
-func (d *decoder) secrets() map[string]tasks.SecretRef {
+// secretID says what is wrong with the id of a secret of a build.
+func secretID(id string) string {
+	if id == "" || strings.ContainsAny(id, ", \t\n\x00") {
+		return "the id of a secret has no spaces and no commas"
+	}
+	return ""
+}
+
+// secrets reads the secrets of an image or a machine by their names in it, of
+// which check says what is wrong.
+func (d *decoder) secrets(check func(name string) string) map[string]tasks.SecretRef {
 	raw, a, ok := d.object("secrets")
 	if !ok {
 		return nil
@@ -137,7 +146,7 @@ func (d *decoder) secrets() map[string]tasks.SecretRef {
 		d.fault(at, "Value not known", "Which secrets these are must be known before anything runs, and it depends on %s.", afterRun(u.refs))
 		return nil
 	case !ty.IsMapType() && !ty.IsObjectType():
-		d.fault(at, "Wrong type", "secrets is a map from ids to secrets, { token = secret.token }, not a %s.", ty.FriendlyName())
+		d.fault(at, "Wrong type", "secrets is a map from names to secrets, { token = secret.token }, not a %s.", ty.FriendlyName())
 		return nil
 	}
 	refs := map[string]tasks.SecretRef{}
@@ -146,8 +155,8 @@ func (d *decoder) secrets() map[string]tasks.SecretRef {
 		id := k.AsString()
 		v := value{Value: e, attr: a, key: id, sensitive: u.sensitive}
 		switch {
-		case id == "" || strings.ContainsAny(id, ", \t\n\x00"):
-			d.fault(at, "Invalid name in secrets", "%q: the id of a secret has no spaces and no commas.", id)
+		case check(id) != "":
+			d.fault(at, "Invalid name in secrets", "%q: %s.", id, check(id))
 		case e.IsNull(): // left out
 		case e.Type().Equals(secretCapsule):
 			refs[id] = *e.EncapsulatedValue().(*tasks.SecretRef)

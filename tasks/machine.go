@@ -14,16 +14,25 @@ import (
 	"bottlebuild/tasks/progress"
 )
 
-// describeMachine adds what cannot be changed in a machine that exists. Ready
-// and Replace are left out: a change of theirs needs no other machine.
 func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r *cache.Recipe) error {
 	be, err := w.Backends.Named(ctx, p.Backend, p.Runtime)
 	if err != nil {
 		return err
 	}
+	if err := unsupported(p, be); err != nil {
+		return err
+	}
 	if err := be.Validate(w.backendSpec(p, s)); err != nil {
 		return err
 	}
+	describeSpec(p, be, s, r)
+	return nil
+}
+
+// describeSpec adds what cannot be changed in a machine that exists. Ready,
+// Checks, SelfTest, OnError, Replace, and how often and how long provisioning is
+// tried, are left out: a change of theirs needs no other machine.
+func describeSpec(p Machine, be backend.Backend, s graph.Spec, r *cache.Recipe) {
 	if pack, ok := s.Inputs[p.Pack]; ok {
 		r.AddDigest("pack", pack.Digest)
 	}
@@ -34,6 +43,12 @@ func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r
 	r.Add("memory", strconv.Itoa(p.MemoryMiB))
 	r.Add("storage", strconv.Itoa(p.StorageGiB))
 	r.AddMap("env", p.Env)
+	for name, ref := range p.Secrets {
+		describeSecret("secrets."+name, ref, r)
+	}
+	if p.Restart != "" && p.Restart != RestartNever {
+		r.Add("restart", p.Restart)
+	}
 	r.Add("user", p.User)
 	r.Add("workdir", p.Workdir)
 	if p.Network != nil {
@@ -42,7 +57,7 @@ func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r
 		r.AddList("network.allow_cidrs", p.Network.AllowCIDRs)
 	}
 	for _, f := range p.Files {
-		r.AddList("file."+f.Path, []string{cache.DigestOf([]byte(f.Content)).String(), strconv.FormatUint(uint64(f.Mode), 8), f.Owner})
+		r.AddList("file."+f.Path, []string{cache.DigestOf(f.Content).String(), strconv.FormatUint(uint64(f.Mode), 8), f.Owner})
 	}
 	for _, port := range p.Ports {
 		r.Add(fmt.Sprintf("port.%d", port.Host), strconv.Itoa(port.Guest))
@@ -52,8 +67,11 @@ func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r
 	}
 	for i, pr := range p.Provision {
 		r.AddList(fmt.Sprintf("provision.%d", i), append([]string{pr.User}, pr.Exec...))
+		r.AddMap(fmt.Sprintf("provision.%d.env", i), pr.Env)
+		if pr.ContinueOnError {
+			r.Add(fmt.Sprintf("provision.%d.continue_on_error", i), "true")
+		}
 	}
-	return nil
 }
 
 func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
@@ -148,7 +166,7 @@ func (w *Worker) setUp(ctx context.Context, be backend.Backend, p Machine, log i
 		return err
 	}
 	for _, f := range p.Files {
-		if err := be.CopyIn(ctx, p.Name, backend.File{Path: f.Path, Content: []byte(f.Content), Mode: f.Mode, Owner: f.Owner}); err != nil {
+		if err := be.CopyIn(ctx, p.Name, backend.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner}); err != nil {
 			return fmt.Errorf("machine %s: file %s: %w", p.Name, f.Path, err)
 		}
 	}

@@ -118,15 +118,20 @@ type Machine struct {
 	MemoryMiB  int
 	StorageGiB int
 	Env        map[string]string
-	User       string // for provision, ready and exec; empty: the image's
+	Secrets    map[string]SecretRef `json:",omitempty"` // for the environment of what is run in it, by name of the variable
+	User       string               // for provision, ready and exec; empty: the image's
 	Workdir    string
+	Restart    string   // RestartNever (default), RestartOnFailure, RestartAlways
 	Replace    string   // ReplaceNever, ReplaceIfStopped (default), ReplaceAlways
+	OnError    string   // OnErrorCleanup (default), OnErrorKeep
+	SelfTest   bool     // whether isolation and set-up are tested after boot; true by default
 	Network    *Network `json:",omitempty"`
 	Files      []File
 	Ports      []Port
 	Volumes    []Volume
 	Provision  []Provision
-	Ready      *Ready `json:",omitempty"`
+	Ready      *Ready  `json:",omitempty"`
+	Checks     []Check `json:",omitempty"`
 	// Sensitive are the components of the recipe that no one is to read.
 	Sensitive []string `json:",omitempty"`
 }
@@ -136,6 +141,19 @@ const (
 	ReplaceNever     = "never"
 	ReplaceIfStopped = "if-stopped"
 	ReplaceAlways    = "always"
+)
+
+// What happens when a machine's first process ends without being told to.
+const (
+	RestartNever     = "never"
+	RestartOnFailure = "on-failure" // unless its exit code is 0
+	RestartAlways    = "always"
+)
+
+// What happens to a new machine that cannot be made ready.
+const (
+	OnErrorCleanup = "cleanup" // it is removed
+	OnErrorKeep    = "keep"    // it stays, for a look at it, until the next run
 )
 
 // Network is what a machine may reach; nil or empty: nothing.
@@ -148,7 +166,7 @@ type Network struct {
 // File is a file written before the machine is provisioned.
 type File struct {
 	Path    string // absolute, in the guest
-	Content string
+	Content []byte
 	Mode    uint32 // permission bits; 0644 by default
 	Owner   string // user, user:group; empty: root
 }
@@ -165,8 +183,12 @@ type Volume struct {
 
 // Provision is one command, run once per created machine, as root unless User is set.
 type Provision struct {
-	Exec []string
-	User string
+	Exec            []string
+	User            string
+	Env             map[string]string `json:",omitempty"` // on top of the machine's
+	Timeout         time.Duration     `json:",omitempty"` // of one attempt; 0: none
+	Retries         int               `json:",omitempty"` // further attempts after one that failed
+	ContinueOnError bool              `json:",omitempty"` // goes on when the last attempt failed
 }
 
 // Ready is how to tell that a machine is ready; exactly one of Exec, TCP, HTTP is set.
@@ -176,4 +198,14 @@ type Ready struct {
 	HTTP     string        // "http://:80/healthz"; any 2xx or 3xx answer
 	Timeout  time.Duration // 30 s by default
 	Interval time.Duration // 500 ms by default
+}
+
+// Check is a command that has to succeed whenever the machine has booted and is
+// ready.
+type Check struct {
+	Name    string
+	Exec    []string
+	User    string        // empty: the machine's
+	Timeout time.Duration // of one attempt; 30 s by default
+	Retries int           `json:",omitempty"` // further attempts after one that failed
 }

@@ -24,15 +24,19 @@ type SecretRef struct {
 // asks for is the same without it.
 func describeSecrets(p Image, a *buildkit.Analysis, r *cache.Recipe) {
 	for _, id := range a.Secrets {
-		ref, ok := p.Secrets[id]
-		switch {
-		case !ok:
-		case ref.Version == "":
-			r.AddList("secrets."+id, []string{ref.Name})
-		default:
-			r.AddList("secrets."+id, []string{ref.Name, ref.Version})
+		if ref, ok := p.Secrets[id]; ok {
+			describeSecret("secrets."+id, ref, r)
 		}
 	}
+}
+
+// describeSecret adds what of a secret enters keys: its name and its version.
+func describeSecret(component string, ref SecretRef, r *cache.Recipe) {
+	parts := []string{ref.Name}
+	if ref.Version != "" {
+		parts = append(parts, ref.Version)
+	}
+	r.AddList(component, parts)
 }
 
 // secrets returns the values of those secrets that the build can ask for.

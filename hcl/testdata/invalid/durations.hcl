@@ -2,7 +2,7 @@ bottle "b" {
   image = "alpine:3"
   machine {
     ready {
-      tcp      = 80
+      exec     = ["true"]
       timeout  = "30 sec" # error: Did you mean "30s"?
       interval = "500 milliseconds" # error: Did you mean "500ms"?
     }
@@ -12,7 +12,7 @@ bottle "c" {
   image = "alpine:3"
   machine {
     ready {
-      tcp      = 80
+      exec     = ["true"]
       timeout  = 30 # error: timeout needs a unit: write "30s"
       interval = "-1s" # error: more than zero
     }
@@ -22,7 +22,7 @@ bottle "d" {
   image = "alpine:3"
   machine {
     ready {
-      tcp      = 80
+      exec     = ["true"]
       timeout  = "1s"
       interval = "2s" # error: longer than the timeout
     }

@@ -5,7 +5,7 @@ bottle "b" {
   export {} # error: needs the attribute "path": where to write it
   machine {
     port { host = 1 } # error: needs the attribute "guest"
-    file "/x" {} # error: needs the attribute "content"
+    file "/x" {} # error: or source = "PATH"
     provision {} # error: needs the attribute "exec"
   }
 }

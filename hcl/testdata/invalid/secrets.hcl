@@ -42,7 +42,7 @@ image "d" {
   secrets = { d = var.hidden } # error: secrets["d"] is a secret
 }
 image "b" {
-  secrets = ["token"] # error: a map from ids to secrets
+  secrets = ["token"] # error: a map from names to secrets
 }
 image "c" {
   secrets = { "a b" = secret.token } # error: no spaces

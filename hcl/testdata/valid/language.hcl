@@ -75,6 +75,7 @@ bottle "other" {
 bottle "small" {
   for_each = local.nets
   image    = image.plain
+  backend  = "container"
   machine {
     memory  = "1.5GiB"
     storage = "1TiB"
@@ -113,7 +114,45 @@ bottle "open" {
     name    = "open"
     workdir = "/"
     network { open = true }
+    port {
+      host  = 2222
+      guest = 22
+    }
     ready { tcp = 22 }
+  }
+}
+
+secret "agent" {
+  env     = "AGENT_TOKEN"
+  version = "2"
+}
+
+# What a machine can be told about its life, on the backend that dials inside.
+bottle "life" {
+  image   = image.plain
+  backend = "container"
+  machine {
+    secrets   = { TOKEN = secret.agent, NONE = null }
+    restart   = "on-failure"
+    on_error  = "keep"
+    self_test = false
+    file "/etc/ssl/ca.bin" { source = "files/binary" }
+    file "/etc/empty" { content = "" }
+    provision {
+      exec              = ["apt-get", "update"]
+      env               = { DEBIAN_FRONTEND = "noninteractive", NONE = null }
+      timeout           = "5m"
+      retries           = 2
+      continue_on_error = true
+    }
+    ready { http = "http://:8080/" }
+    check "network" { exec = ["ping", "-c1", "example.com"] }
+    check "user" {
+      exec    = ["id"]
+      user    = "node:node"
+      timeout = "1m"
+      retries = 0
+    }
   }
 }
 
