@@ -11,7 +11,7 @@ APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # Commands whose Debian packages are installed where they are missing.
 DEMO_COMMANDS := runc
-TEST_COMMANDS := runc crun skopeo docker-registry
+TEST_COMMANDS := runc crun skopeo docker-registry chromium
 BENCH_COMMANDS := runc ninja
 
 # The same for builds and tests, so that everything is compiled once.
