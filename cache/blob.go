@@ -23,8 +23,11 @@ func (s *Store) BlobPath(d Digest) string { return filepath.Join(s.dir, blobPath
 // zero asks for the digest only. The error wraps [ErrMiss] if it is not there,
 // and also [ErrDamaged], after quarantine, if its size is wrong.
 func (s *Store) HasBlob(d Digest, size int64) error {
-	fi, err := s.blobs.Lstat(d.Hex())
-	if errors.Is(err, fs.ErrNotExist) {
+	if b, ok := s.view.get(d); ok && (size < 0 || size == int64(len(b))) {
+		return nil
+	}
+	fi, err := lstat(s.blobs, d.Hex())
+	if errors.Is(err, fs.ErrNotExist) || s.view.hides(blobPath(d)) {
 		return fmt.Errorf("blob %s: %w", d, ErrMiss)
 	}
 	if err != nil {
@@ -41,10 +44,13 @@ func (s *Store) HasBlob(d Digest, size int64) error {
 
 // BlobSize returns the size of a blob in bytes; the error is as of [Store.HasBlob].
 func (s *Store) BlobSize(d Digest) (int64, error) {
+	if b, ok := s.view.get(d); ok {
+		return int64(len(b)), nil
+	}
 	if err := s.HasBlob(d, -1); err != nil {
 		return 0, err
 	}
-	fi, err := s.blobs.Lstat(d.Hex())
+	fi, err := lstat(s.blobs, d.Hex())
 	if err != nil {
 		return 0, fmt.Errorf("blob %s: %w", d, err)
 	}
@@ -56,7 +62,10 @@ func (s *Store) BlobSize(d Digest) (int64, error) {
 // [ErrDamaged] instead of io.EOF, after quarantine, if the digest does not
 // match. A reader that stops early has verified nothing.
 func (s *Store) OpenBlob(d Digest) (io.ReadCloser, error) {
-	f, err := s.blobs.OpenFile(d.Hex(), os.O_RDONLY|openNoFollow, 0)
+	if b, ok := s.view.get(d); ok {
+		return io.NopCloser(bytes.NewReader(b)), nil
+	}
+	f, err := openRead(s.blobs, d.Hex())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open blob %s: %w", d, ErrMiss)
 	}
@@ -139,13 +148,18 @@ func (s *Store) PutBytes(b []byte) (Digest, error) {
 // BlobWriter is a blob that is being written. Nothing of it can be seen in the
 // store before Commit.
 type BlobWriter struct {
-	t    *temp
+	t    *temp // nil in a view
+	view *overlay
+	kept bytes.Buffer // of a view
 	hash hash.Hash
 	size int64
 }
 
 // NewBlob starts a blob. The caller calls Close, also after Commit.
 func (s *Store) NewBlob() (*BlobWriter, error) {
+	if s.view != nil {
+		return &BlobWriter{view: s.view, hash: sha256.New()}, nil
+	}
 	t, err := s.createTemp()
 	if err != nil {
 		return nil, fmt.Errorf("new blob: %w", err)
@@ -154,7 +168,14 @@ func (s *Store) NewBlob() (*BlobWriter, error) {
 }
 
 func (w *BlobWriter) Write(p []byte) (int, error) {
-	n, err := w.t.file.Write(p)
+	var to io.Writer = &w.kept
+	switch {
+	case w.t != nil:
+		to = w.t.file
+	case w.size+int64(len(p)) > maxViewed:
+		return 0, errView
+	}
+	n, err := to.Write(p)
 	w.hash.Write(p[:n])
 	w.size += int64(n)
 	return n, err
@@ -174,6 +195,9 @@ func (w *BlobWriter) Commit(want Digest) (Digest, error) {
 	if !want.IsZero() && d != want {
 		return d, fmt.Errorf("commit blob: %w: content has digest %s, not %s", ErrDamaged, d, want)
 	}
+	if w.t == nil {
+		return w.view.put(w.kept.Bytes())
+	}
 	if w.t.s.HasBlob(d, w.size) == nil {
 		return d, nil
 	}
@@ -182,6 +206,8 @@ func (w *BlobWriter) Commit(want Digest) (Digest, error) {
 
 // Close drops what was not committed.
 func (w *BlobWriter) Close() error {
-	w.t.discard()
+	if w.t != nil {
+		w.t.discard()
+	}
 	return nil
 }

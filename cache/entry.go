@@ -176,6 +176,9 @@ func (s *Store) Put(e *Entry) error {
 
 // Delete removes the entry of k, so that its work is done again; its blobs stay.
 func (s *Store) Delete(k Key) error {
+	if s.view != nil {
+		return fmt.Errorf("delete %s: %w", k, errView)
+	}
 	if err := s.root.Remove(entryPath(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete %s: %w", k, err)
 	}
@@ -190,7 +193,7 @@ func (s *Store) readEntry(k Key) ([]byte, error) {
 // readFile reads at most limit bytes of a file of the store; a longer file is an
 // error. A symbolic link is not followed.
 func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|openNoFollow, 0)
+	f, err := openRead(root, name)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (s *Store) Mark(partial Key) error {
 
 // Marked reports whether [Store.Mark] was called with this key.
 func (s *Store) Marked(partial Key) bool {
-	_, err := s.root.Lstat(hashed("marks", partial.Hex()))
+	_, err := lstat(s.root, hashed("marks", partial.Hex()))
 	return err == nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"time"
 )
@@ -112,7 +111,7 @@ func statPath(dir string) string { return path.Join("stat", DigestOf([]byte(dir)
 // that costs is time.
 func (s *Store) ReadStatTable(dir string) *StatTable {
 	t := NewStatTable(dir)
-	f, err := s.root.OpenFile(statPath(dir), os.O_RDONLY|openNoFollow, 0)
+	f, err := openRead(s.root, statPath(dir))
 	if err != nil {
 		return t
 	}
@@ -129,7 +128,7 @@ func (s *Store) ReadStatTable(dir string) *StatTable {
 	if t.decode(b) != nil {
 		t.records = map[string]*StatRecord{}
 	}
-	if now := time.Now(); now.Sub(fi.ModTime()) > 24*time.Hour {
+	if now := time.Now(); s.view == nil && now.Sub(fi.ModTime()) > 24*time.Hour {
 		s.root.Chtimes(statPath(dir), now, now) // for PruneStats; if it fails the table goes early
 	}
 	return t
@@ -138,9 +137,10 @@ func (s *Store) ReadStatTable(dir string) *StatTable {
 // WriteStatTable publishes the table if it has changed. Any number of processes
 // may write tables of one directory: the last one stays, and whatever each of
 // them holds is true. The file is not synced, since its checksum tells damage.
-// A table of a few small files is not written, as reading them is faster.
+// A table of a few small files is not written, as reading them is faster, and
+// neither is one to a store that is only looked at.
 func (s *Store) WriteStatTable(t *StatTable) error {
-	if !t.changed || !t.stored && !t.worthwhile() {
+	if s.view != nil || !t.changed || !t.stored && !t.worthwhile() {
 		return nil
 	}
 	err := s.writeStat(statPath(t.dir), t.encode())

@@ -33,6 +33,7 @@ type Store struct {
 	root *os.Root
 	// Looked into often enough to be kept open: blobs/sha256 and entries.
 	blobs, entries *os.Root
+	view           *overlay // of a store opened with View
 }
 
 const openNoFollow = syscall.O_NOFOLLOW
@@ -134,6 +135,9 @@ func (s *Store) Close() error {
 // system, so that what is written there can be published by rename. The caller
 // removes it.
 func (s *Store) TempDir() (string, error) {
+	if s.view != nil {
+		return "", fmt.Errorf("make temporary directory: %w", errView)
+	}
 	dir, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "dir-")
 	if err != nil {
 		return "", fmt.Errorf("make temporary directory: %w", err)
@@ -144,6 +148,9 @@ func (s *Store) TempDir() (string, error) {
 // publish puts b at name: temporary file, write, fsync, rename, fsync of the
 // directory. A reader sees the whole of it or what was there before.
 func (s *Store) publish(name string, b []byte) error {
+	if s.view != nil {
+		return fmt.Errorf("publish %s: %w", name, errView)
+	}
 	t, err := s.createTemp()
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", name, err)
@@ -163,6 +170,9 @@ type temp struct {
 }
 
 func (s *Store) createTemp() (*temp, error) {
+	if s.view != nil {
+		return nil, errView
+	}
 	name := path.Join("tmp", rand.Text())
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -217,6 +227,10 @@ func (s *Store) syncDir(name string) error {
 
 // quarantine moves a damaged file out of the way, where people can look at it.
 func (s *Store) quarantine(name string) error {
+	if s.view != nil {
+		s.view.hide(name)
+		return nil
+	}
 	to := path.Join("quarantine", path.Base(name)+"-"+time.Now().UTC().Format("20060102T150405.000000000"))
 	err := s.root.Rename(name, to)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -240,6 +254,9 @@ func (s *Store) LockName(ctx context.Context, name string) (unlock func(), err e
 }
 
 func (s *Store) lockFile(ctx context.Context, name string) (unlock func(), err error) {
+	if s.view != nil {
+		return func() {}, nil
+	}
 	f := flock.New(filepath.Join(s.dir, "locks", name), flock.SetPermissions(0o600))
 	if _, err := f.TryLockContext(ctx, lockPoll); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
