@@ -95,14 +95,6 @@ type Verdict struct {
 	Output   cache.Output
 }
 
-// Reason says why a node's work has to be done.
-type Reason struct {
-	Component string `json:"component"`
-	Before    string `json:"before,omitempty"`
-	After     string `json:"after,omitempty"`
-	Text      string `json:"text"`
-}
-
 // Default is the verdict on a node whose result is the cache's entry and nothing else.
 func Default(s Spec, entry *cache.Entry) Verdict {
 	switch {
@@ -145,15 +137,10 @@ type Result struct {
 	Status  Status
 	Key     cache.Key // zero if it was not known
 	Output  cache.Output
-	Err     error // of Failed; of Skipped, the reason
+	Err     error     // of Failed; of Skipped, the reason
+	Started time.Time // when its turn came; zero if it never did
 	Elapsed time.Duration
 	Bytes   int64
 	Saved   time.Duration // of Cached: what the work had taken when it was done
 	Action  string
-}
-
-// Event reports that a node has started or, with its result, has ended.
-type Event struct {
-	Node   *Node
-	Result *Result // nil: it starts now
 }

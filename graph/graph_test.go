@@ -369,7 +369,7 @@ func TestReasons(t *testing.T) {
 	if s := plan("a"); s.Reasons[0].Text != "never built here" {
 		t.Errorf("first: %+v", s.Reasons)
 	}
-	if s := plan("b"); s.Reasons[0] != (graph.Reason{Component: "source", Before: "a", After: "b", Text: "source changed"}) {
+	if s := plan("b"); s.Reasons[0] != (graph.Reason{Cause: graph.Changed, Component: "source", Before: "a", After: "b", Text: "source changed"}) {
 		t.Errorf("edit: %+v", s.Reasons)
 	}
 	p, err := r.Plan(t.Context(), []*graph.Node{node("n", "b")})

@@ -21,18 +21,33 @@ type Runner struct {
 	Scope string
 	// Jobs is how many slots there are for work; at least 1.
 	Jobs int
-	// Weight is how many slots a node's work takes; nil means one each.
-	Weight func(*Node) int
+	// MemoryMiB is how much memory there is for work that needs much of it; 0 is
+	// no bound.
+	MemoryMiB int
+	// Cost is what a node's work takes while it is done; nil means one slot each.
+	// A spec whose inputs are not known may have no parameters.
+	Cost func(Spec) Cost
 	// KeepGoing goes on with what does not depend on a node that failed.
 	KeepGoing bool
 	// Timeout bounds one try of a node's work; 0 is no bound.
 	Timeout time.Duration
-	// Retries is how often work that failed is tried again.
-	Retries int
+	// Retries is how often work that failed is tried again, RetryPause later, and
+	// twice as long after each further failure.
+	Retries    int
+	RetryPause time.Duration
 	// Force tells of a node whose work is to be done whatever the cache has; or nil.
 	Force func(*Node) bool
-	// Notify receives events, one at a time; or nil.
-	Notify func(Event)
+	// Typical returns what work of a kind usually takes, for nodes whose own work
+	// is not known; or nil.
+	Typical func(kind string) Estimate
+	// Notify receives each result when it is there, one at a time; or nil.
+	Notify func(*Result)
+}
+
+// Cost is what work takes while it is done.
+type Cost struct {
+	Slots     int // of the runner's jobs; less than 1 counts as 1
+	MemoryMiB int
 }
 
 // Plan is what a run would do, in an order in which it could be done.
@@ -65,6 +80,9 @@ type Step struct {
 type Estimate struct {
 	Seconds float64 `json:"seconds"`
 	Bytes   int64   `json:"bytes"`
+	// Typical is set where it is not this node's own work that is known, but what
+	// is typical for its kind.
+	Typical bool `json:"typical,omitempty"`
 }
 
 // Work counts the steps that a run would or might do.
@@ -134,7 +152,7 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 		return context.Cause(ctx)
 	}
 	inputs := make(Inputs, len(deps))
-	known := true
+	var waits []*Step
 	for _, d := range deps {
 		switch {
 		case d.err != nil:
@@ -142,11 +160,11 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 		case d.Decision == Hit:
 			inputs[d.Node.Address] = d.output
 		default:
-			known = false
+			waits = append(waits, d)
 		}
 	}
-	if !known {
-		return r.planUnknown(ctx, s, inputs)
+	if len(waits) > 0 {
+		return r.planUnknown(ctx, s, inputs, waits)
 	}
 	if err := r.bind(ctx, s, inputs); err != nil {
 		return err
@@ -155,7 +173,7 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 	if err != nil {
 		return err
 	}
-	forced := r.Force != nil && r.Force(s.Node)
+	forced := r.forced(s)
 	if forced {
 		entry = nil
 	}
@@ -179,38 +197,41 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 // planUnknown decides about a step some of whose inputs will be known only when
 // a dependency has run. Its work must run if no work like it, whatever those
 // inputs were, has ever been done.
-func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs) error {
+func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs, waits []*Step) error {
 	s.spec = Spec{Address: s.Node.Address, Kind: s.Node.Kind, Inputs: inputs}
 	s.Decision = Maybe
 	params, err := s.Node.Bind(inputs)
 	if errors.Is(err, ErrUnknown) {
-		s.Reasons = []Reason{{Component: "dependency", Text: "a dependency will run"}}
+		if r.forced(s) {
+			s.Decision = Run
+		}
+		r.explainUnknown(ctx, s, waits)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	s.spec.Params = params
-	partial, err := r.partial(ctx, s.spec)
-	if err != nil {
+	if s.recipe, err = r.describe(ctx, s.spec); err != nil {
 		return err
+	}
+	partial := s.recipe.Key()
+	if len(inputs) > 0 {
+		if partial, err = r.partial(ctx, s.spec); err != nil {
+			return err
+		}
 	}
 	if err := r.judge(ctx, s, nil); err != nil {
 		return err
 	}
-	if s.Decision == Maybe && !r.Cache.Marked(partial) {
+	if s.Decision == Maybe && (r.forced(s) || !r.Cache.Marked(partial)) {
 		s.Decision = Run
 	}
-	if len(s.Reasons) == 0 {
-		s.Reasons = []Reason{{Component: "dependency", Text: "a dependency will run"}}
-	}
-	if k, err := r.Cache.Latest(r.Scope, s.Node.Address); err == nil {
-		s.estimate(r, k)
-	} else if s.Decision == Run {
-		s.Reasons = []Reason{neverBuilt}
-	}
+	r.explainUnknown(ctx, s, waits)
 	return nil
 }
+
+func (r *Runner) forced(s *Step) bool { return r.Force != nil && r.Force(s.Node) }
 
 // bind fills in the step's parameters, recipe and key.
 func (r *Runner) bind(ctx context.Context, s *Step, inputs Inputs) error {

@@ -68,7 +68,7 @@ type run struct {
 func (r *Runner) Run(ctx context.Context, p *Plan) *Report {
 	x := &run{
 		Runner:    r,
-		slots:     newSlots(max(r.Jobs, 1)),
+		slots:     newSlots(r.room()),
 		remaining: p.remaining(),
 		results:   make(map[*Node]*Result, len(p.Steps)),
 		made:      make(map[cache.Key]bool),
@@ -78,14 +78,21 @@ func (r *Runner) Run(ctx context.Context, p *Plan) *Report {
 	for _, s := range p.Steps {
 		x.done[s.Node] = make(chan struct{})
 	}
-	var g errgroup.Group // without a limit, see Plan
+	queued := make([]*waiter, len(p.Steps)) // of the steps that wait for nothing
 	for i, s := range p.Steps {
 		if s.Decision == Hit && s.SameAs == nil {
 			x.finish(&Result{Node: s.Node, Status: Cached, Key: s.Key, Output: s.output, Bytes: s.bytes, Saved: s.saved, Action: s.Action})
+		} else if s.SameAs == nil && x.finished(s.Node.Deps) {
+			queued[i] = x.slots.enqueue(x.cost(s), x.remaining[s], i)
+		}
+	}
+	var g errgroup.Group // without a limit, see Plan
+	for i, s := range p.Steps {
+		if s.Decision == Hit && s.SameAs == nil {
 			continue
 		}
 		g.Go(func() error {
-			x.finish(x.step(ctx, s, i))
+			x.finish(x.step(ctx, s, i, queued[i]))
 			return nil
 		})
 	}
@@ -105,13 +112,24 @@ func (x *run) finish(res *Result) {
 		x.stop.Do(func() { close(x.stopped) })
 	}
 	if x.Notify != nil {
-		x.Notify(Event{Node: res.Node, Result: res})
+		x.Notify(res)
 	}
 	close(x.done[res.Node])
 }
 
-// step waits for what the step depends on and for a slot, and does its work.
-func (x *run) step(ctx context.Context, s *Step, order int) *Result {
+// finished reports whether all of the nodes have ended.
+func (x *run) finished(nodes []*Node) bool {
+	for _, n := range nodes {
+		if x.results[n] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// step waits for what the step depends on and for a slot, for which it may have
+// queued already, and does its work.
+func (x *run) step(ctx context.Context, s *Step, order int, queued *waiter) *Result {
 	res := &Result{Node: s.Node, Status: Skipped, Key: s.Key, Action: s.Action}
 	inputs := Inputs{}
 	for _, d := range s.Node.Deps {
@@ -124,14 +142,13 @@ func (x *run) step(ctx context.Context, s *Step, order int) *Result {
 			return res
 		}
 	}
-	if res.Err = x.halted(ctx); res.Err != nil {
-		return res
+	if queued == nil {
+		if res.Err = x.halted(ctx); res.Err != nil {
+			return res
+		}
+		queued = x.slots.enqueue(x.cost(s), x.remaining[s], order)
 	}
-	weight := 1
-	if x.Weight != nil {
-		weight = x.Weight(s.Node)
-	}
-	release, err := x.slots.acquire(ctx, weight, x.remaining[s], order)
+	release, err := x.slots.wait(ctx, queued)
 	if err != nil {
 		res.Err = err
 		return res
@@ -173,6 +190,7 @@ func (x *run) halted(ctx context.Context) error {
 // in the result.
 func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	start := time.Now()
+	res.Started = start
 	fail := func(err error) {
 		res.Status, res.Err, res.Elapsed = Failed, err, time.Since(start)
 		if ctx.Err() != nil { // it was called off
@@ -195,7 +213,7 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	// Another process may have done the work since the plan was made. If it was
 	// another node of this run, by different inputs that came out the same, a
 	// step that was planned to run does run: a plan is kept to the letter.
-	if !x.forced(s) && !(s.Decision == Run && x.wasMade(s.Key)) {
+	if !(x.forced(s) && s.SameAs == nil) && !(s.Decision == Run && x.wasMade(s.Key)) {
 		entry, _, err := x.get(s.Key)
 		if err == nil {
 			err = x.judge(ctx, s, entry)
@@ -213,7 +231,6 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 			return
 		}
 	}
-	x.notifyStart(s.Node)
 	out, err := x.try(ctx, s.spec)
 	if err == nil {
 		err = x.store(ctx, s, out, time.Since(start), res)
@@ -225,24 +242,14 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	res.Status, res.Output, res.Elapsed = Ran, out, time.Since(start)
 }
 
-func (x *run) forced(s *Step) bool {
-	return x.Force != nil && x.Force(s.Node) && s.SameAs == nil
-}
-
 func (x *run) wasMade(k cache.Key) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.made[k]
 }
 
-func (x *run) notifyStart(n *Node) {
-	if x.Notify == nil {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.Notify(Event{Node: n})
-}
+// maxRetryPause bounds what the pause between tries grows to.
+const maxRetryPause = 30 * time.Second
 
 // try hands the work to the executor, as a value, as often as allowed.
 func (x *run) try(ctx context.Context, spec Spec) (out cache.Output, err error) {
@@ -251,9 +258,16 @@ func (x *run) try(ctx context.Context, spec Spec) (out cache.Output, err error) 
 		return out, fmt.Errorf("encode parameters: %w", err)
 	}
 	w := Work{Address: spec.Address, Kind: spec.Kind, Key: spec.Key, Params: params, Inputs: spec.Inputs}
+	pause := x.RetryPause
 	for tries := 0; ; tries++ {
 		out, err = x.once(ctx, w)
 		if err == nil || tries >= x.Retries || ctx.Err() != nil {
+			return out, err
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, maxRetryPause)
+		case <-ctx.Done():
 			return out, err
 		}
 	}

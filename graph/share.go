@@ -3,7 +3,6 @@ package graph
 import (
 	"encoding/json"
 	"strings"
-	"time"
 
 	"bottlebuild/cache"
 )
@@ -25,7 +24,7 @@ func (p *Plan) share(steps map[*Node]*Step) {
 			continue
 		}
 		s.SameAs, s.Decision, s.Estimate = leader, Hit, Estimate{}
-		s.Reasons = []Reason{{Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address}}
+		s.Reasons = []Reason{{Cause: SameWork, Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address}}
 	}
 }
 
@@ -53,29 +52,4 @@ func (s *Step) identify(steps map[*Node]*Step) string {
 		text = strings.ReplaceAll(text, string(quoted), id)
 	}
 	return cache.DigestOf([]byte(s.Node.Kind + "\x00" + text)).Hex()
-}
-
-// remaining returns for each step the time of the longest path from its start
-// to the end of the plan, by the estimates; a step without one counts as a second.
-func (p *Plan) remaining() map[*Step]time.Duration {
-	steps := make(map[*Node]*Step, len(p.Steps))
-	left := make(map[*Step]time.Duration, len(p.Steps))
-	for _, s := range p.Steps {
-		steps[s.Node] = s
-	}
-	for i := len(p.Steps) - 1; i >= 0; i-- {
-		s := p.Steps[i]
-		own := time.Duration(s.Estimate.Seconds * float64(time.Second))
-		if own <= 0 {
-			own = time.Second
-		}
-		if s.Decision == Hit {
-			own = 0
-		}
-		left[s] += own // what dependents have left here is the longest of theirs
-		for _, d := range s.Node.Deps {
-			left[steps[d]] = max(left[steps[d]], left[s])
-		}
-	}
-	return left
 }

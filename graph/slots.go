@@ -7,39 +7,61 @@ import (
 	"time"
 )
 
-// slots is a weighted semaphore that serves the waiter with the longest
-// remaining path first. The head of the queue is never overtaken, so that heavy
-// work is not starved by light work.
+// slots is a semaphore over slots and memory that serves the waiter with the
+// longest remaining path first. The head of the queue is never overtaken, so that
+// heavy work is not starved by light work.
 type slots struct {
-	mu    sync.Mutex
-	total int
-	free  int
-	queue waiters
+	mu          sync.Mutex
+	total, free Cost
+	queue       waiters
 }
 
 type waiter struct {
-	weight    int
+	cost      Cost
 	remaining time.Duration
 	order     int // lower first among equals
 	index     int // in the heap; -1 when it has been served
 	ready     chan struct{}
 }
 
-func newSlots(n int) *slots { return &slots{total: n, free: n} }
+func newSlots(total Cost) *slots { return &slots{total: total, free: total} }
 
-// acquire waits for weight slots, or for all where there are fewer, and returns
-// what gives them back.
-func (s *slots) acquire(ctx context.Context, weight int, remaining time.Duration, order int) (release func(), err error) {
-	weight = min(max(weight, 1), s.total)
+// within is the cost as far as there is so much: what needs more takes all.
+func (c Cost) within(total Cost) Cost {
+	return Cost{Slots: min(max(c.Slots, 1), total.Slots), MemoryMiB: min(max(c.MemoryMiB, 0), total.MemoryMiB)}
+}
+
+func (c Cost) fits(free Cost) bool { return c.Slots <= free.Slots && c.MemoryMiB <= free.MemoryMiB }
+
+func (c Cost) plus(d Cost) Cost { return Cost{c.Slots + d.Slots, c.MemoryMiB + d.MemoryMiB} }
+
+func (c Cost) minus(d Cost) Cost { return Cost{c.Slots - d.Slots, c.MemoryMiB - d.MemoryMiB} }
+
+// enqueue queues for the cost, or for all there is where that is less. Nobody is
+// served until start or wait is called, so that the longest of several paths can
+// be found.
+func (s *slots) enqueue(cost Cost, remaining time.Duration, order int) *waiter {
 	s.mu.Lock()
-	w := &waiter{weight: weight, remaining: remaining, order: order, ready: make(chan struct{})}
+	defer s.mu.Unlock()
+	w := &waiter{cost: cost.within(s.total), remaining: remaining, order: order, ready: make(chan struct{})}
 	heap.Push(&s.queue, w)
+	return w
+}
+
+// start serves those who have queued.
+func (s *slots) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.serve()
-	s.mu.Unlock()
+}
+
+// wait waits until w has been served, and returns what gives back what it got.
+func (s *slots) wait(ctx context.Context, w *waiter) (release func(), err error) {
+	s.start()
 	release = func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.free += weight
+		s.free = s.free.plus(w.cost)
 		s.serve()
 	}
 	select {
@@ -52,17 +74,17 @@ func (s *slots) acquire(ctx context.Context, weight int, remaining time.Duration
 	if w.index >= 0 {
 		heap.Remove(&s.queue, w.index)
 	} else { // it was served at the same moment
-		s.free += weight
+		s.free = s.free.plus(w.cost)
 	}
 	s.serve()
 	return nil, context.Cause(ctx)
 }
 
-// serve gives slots to the head of the queue for as long as they suffice.
+// serve gives the head of the queue what it waits for, as long as there is enough.
 func (s *slots) serve() {
-	for len(s.queue) > 0 && s.queue[0].weight <= s.free {
+	for len(s.queue) > 0 && s.queue[0].cost.fits(s.free) {
 		w := heap.Pop(&s.queue).(*waiter)
-		s.free -= w.weight
+		s.free = s.free.minus(w.cost)
 		close(w.ready)
 	}
 }

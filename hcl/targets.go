@@ -69,6 +69,23 @@ func (f *File) Nodes(targets []string) ([]*graph.Node, hcl.Diagnostics) {
 	return order(f.units, selected), nil
 }
 
+// Matching returns the nodes of the targets, as of [File.Nodes], without what
+// they depend on.
+func (f *File) Matching(targets []string) ([]*graph.Node, hcl.Diagnostics) {
+	var diags hcl.Diagnostics
+	var nodes []*graph.Node
+	for _, t := range targets {
+		us, ok := f.find(t, map[*group]bool{})
+		if !ok {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown target", Detail: f.unknownTarget(t)})
+		}
+		for _, u := range us {
+			nodes = append(nodes, u.node)
+		}
+	}
+	return nodes, diags
+}
+
 // order returns the selected nodes and their dependencies, dependencies first.
 func order(all, selected []*unit) []*graph.Node {
 	want := make(map[*graph.Node]bool, len(selected))

@@ -28,7 +28,7 @@ func (w *Worker) checkExport(ctx context.Context, p Export, s graph.Spec, entry 
 		return graph.Verdict{}, err
 	}
 	if why != "" {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "file", Text: why}}}, nil
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CauseFileLost, Component: "file", Text: why}}}, nil
 	}
 	return graph.Default(s, entry), nil
 }

@@ -2,15 +2,11 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/tonistiigi/fsutil"
 
@@ -94,16 +90,16 @@ func treeComponent(context string) string {
 }
 
 func (w *Worker) checkImage(p Image, s graph.Spec, entry *cache.Entry) graph.Verdict {
-	again := func(component, text string) graph.Verdict {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: component, Text: text}}}
+	again := func(cause graph.Cause, component, text string) graph.Verdict {
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: cause, Component: component, Text: text}}}
 	}
 	switch {
 	case p.NoCache:
-		return again("no_cache", "no_cache is set")
+		return again(CauseAlways, "no_cache", "no_cache is set")
 	case len(p.NoCacheFilter) > 0:
-		return again("no_cache_filter", "no_cache_filter is set")
+		return again(CauseAlways, "no_cache_filter", "no_cache_filter is set")
 	case expired(p, entry):
-		return again("max_age", fmt.Sprintf("expired: it is older than %s", p.MaxAge))
+		return again(CauseExpired, "max_age", fmt.Sprintf("expired: it is older than %s", p.MaxAge))
 	}
 	return graph.Default(s, entry)
 }
@@ -253,70 +249,4 @@ func (w *Worker) scan(ctx context.Context, p Image, a *buildkit.Analysis) (map[s
 		}
 	}
 	return trees, nil
-}
-
-// Explain implements [graph.Explainer]: for a directory it names the files.
-func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []graph.Reason {
-	p, ok := s.Params.(Image)
-	if !ok || c.Before == "" || c.After == "" || !strings.HasPrefix(c.Component, "context") {
-		return nil
-	}
-	reasons, err := w.explainTree(ctx, p, s, c)
-	if err != nil {
-		return nil // the digests say it too, if less clearly
-	}
-	return reasons
-}
-
-// changeText says what has happened to a file.
-var changeText = map[buildcontext.ChangeKind]string{
-	buildcontext.Added: "added", buildcontext.Removed: "removed", buildcontext.ChangedType: "type changed",
-	buildcontext.ChangedContent: "content changed", buildcontext.ChangedMode: "mode changed",
-	buildcontext.ChangedTarget: "target changed", buildcontext.ChangedXattrs: "extended attributes changed",
-}
-
-// maxFiles bounds how many files are named of a directory that has changed.
-const maxFiles = 10
-
-func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache.Change) ([]graph.Reason, error) {
-	d, err := cache.ParseDigest(c.Before)
-	if err != nil {
-		return nil, err
-	}
-	before, err := w.Store.ReadBlob(d, 1<<30)
-	if err != nil {
-		return nil, err
-	}
-	def, complete, err := w.definition(p, s.Inputs)
-	if err != nil || !complete {
-		return nil, errors.Join(err, errors.New("not all inputs are known"))
-	}
-	a, err := w.analyze(ctx, def)
-	if err != nil {
-		return nil, err
-	}
-	trees, err := w.scan(ctx, p, a)
-	if err != nil {
-		return nil, err
-	}
-	var reasons []graph.Reason
-	for _, name := range slices.Sorted(maps.Keys(trees)) {
-		if treeComponent(name) != c.Component {
-			continue
-		}
-		dir := p.Context
-		if name != buildkit.MainContext {
-			dir = p.Contexts[name].Dir
-		}
-		changes := buildcontext.DiffListings(before, trees[name].Listing())
-		for i, ch := range changes {
-			if i == maxFiles {
-				reasons = append(reasons, graph.Reason{Component: c.Component, Text: fmt.Sprintf("and %d more files", len(changes)-i)})
-				break
-			}
-			file := filepath.Join(filepath.Base(dir), ch.Path)
-			reasons = append(reasons, graph.Reason{Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s: %s", file, changeText[ch.Kind])})
-		}
-	}
-	return reasons, nil
 }

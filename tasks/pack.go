@@ -34,7 +34,7 @@ func (w *Worker) checkPack(ctx context.Context, p Pack, s graph.Spec, entry *cac
 		return graph.Verdict{}, err
 	}
 	if err := be.CheckPack(ctx, entry.Output); err != nil {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "pack", Text: err.Error()}}}, nil
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CausePackLost, Component: "pack", Text: err.Error()}}}, nil
 	}
 	return graph.Default(s, entry), nil
 }

@@ -132,6 +132,8 @@ type Machine struct {
 	Provision  []Provision
 	Ready      *Ready  `json:",omitempty"`
 	Checks     []Check `json:",omitempty"`
+	// Recreate replaces a machine that is as wanted, as far as Replace allows.
+	Recreate bool `json:",omitempty"`
 	// Sensitive are the components of the recipe that no one is to read.
 	Sensitive []string `json:",omitempty"`
 }

@@ -51,7 +51,7 @@ func (w *Worker) checkPush(ctx context.Context, p Push, s graph.Spec, entry *cac
 	}
 	v := graph.Verdict{Decision: graph.Run}
 	for _, m := range missing {
-		v.Reasons = append(v.Reasons, graph.Reason{Component: "registry", Text: m})
+		v.Reasons = append(v.Reasons, graph.Reason{Cause: CauseTagLost, Component: "registry", Text: m})
 	}
 	return v, nil
 }

@@ -25,6 +25,7 @@ const (
 type difference struct {
 	action string
 	reason string // why; empty for a replacement because of the spec, which the recipes explain
+	cause  graph.Cause
 	// refused says why the action must not be taken.
 	refused error
 }
@@ -35,7 +36,7 @@ type difference struct {
 func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, key cache.Key) (difference, error) {
 	st, err := be.Status(ctx, p.Name)
 	if errors.Is(err, backend.ErrNotFound) {
-		return difference{action: ActionCreate, reason: "there is no machine " + p.Name}, nil
+		return difference{action: ActionCreate, cause: CauseMachineLost, reason: "there is no machine " + p.Name}, nil
 	}
 	if err != nil {
 		return difference{}, err
@@ -53,22 +54,24 @@ func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, k
 	}
 	switch {
 	case rec != nil && !rec.Complete:
-		return difference{action: ActionReplace, reason: "it was never completed"}, nil
+		return difference{action: ActionReplace, cause: CauseMachineIncomplete, reason: "it was never completed"}, nil
 	case st.State == backend.Frozen:
 		return difference{action: ActionNone, reason: "it is frozen"}, nil
+	case p.Recreate:
+		return difference{action: ActionReplace, cause: graph.Forced, reason: "forced", refused: mayReplace(p, st)}, nil
 	case key.IsZero() && st.State == backend.Running:
 		return difference{}, nil
 	case key.IsZero():
-		return difference{action: ActionStart, reason: "it is " + string(st.State)}, nil
+		return difference{action: ActionStart, cause: CauseMachineStopped, reason: "it is " + string(st.State)}, nil
 	case st.Labels[backend.SpecLabel] != key.String():
 		return difference{action: ActionReplace, refused: mayReplace(p, st)}, nil
 	case st.State != backend.Running:
 	case rec != nil && !reflect.DeepEqual(rec.Machine.Ready, p.Ready):
-		return difference{action: ActionUpdate, reason: "ready changed"}, nil
+		return difference{action: ActionUpdate, cause: CauseProbe, reason: "ready changed"}, nil
 	default:
 		return difference{action: ActionNone}, nil
 	}
-	return difference{action: ActionStart, reason: "it is " + string(st.State)}, nil
+	return difference{action: ActionStart, cause: CauseMachineStopped, reason: "it is " + string(st.State)}, nil
 }
 
 // mayReplace says why a machine with a disk that may have been used must be kept.
@@ -100,10 +103,10 @@ func (w *Worker) checkMachine(ctx context.Context, p Machine, s graph.Spec) (gra
 		v.Decision, v.Output = graph.Hit, machineOutput(be, p, s.Key)
 	}
 	if d.reason != "" {
-		v.Reasons = []graph.Reason{{Component: "machine", Text: d.reason}}
+		v.Reasons = []graph.Reason{{Cause: d.cause, Component: "machine", Text: d.reason}}
 	}
 	if d.refused != nil {
-		v.Notes = []graph.Reason{{Component: "machine", Text: d.refused.Error()}}
+		v.Notes = []graph.Reason{{Cause: CauseMachineKept, Component: "machine", Text: d.refused.Error()}}
 	}
 	return v, nil
 }

@@ -95,12 +95,18 @@ type session struct {
 	closers []io.Closer
 }
 
-// open opens the store and sets up a worker; nothing is started or contacted.
-func (a *app) open() (*session, error) {
+// open opens the store, which is made if it is not there, and sets up a worker;
+// nothing is started or contacted.
+func (a *app) open() (*session, error) { return a.session(cache.Open) }
+
+// look is open for commands that change nothing, on disk or elsewhere.
+func (a *app) look() (*session, error) { return a.session(cache.View) }
+
+func (a *app) session(open func(dir string) (*cache.Store, error)) (*session, error) {
 	if a.env("HOME") == "" && a.env("BOTTLEBUILD_CACHE") == "" && a.env("XDG_CACHE_HOME") == "" {
 		return nil, usageError("there is no place for the cache: set HOME or BOTTLEBUILD_CACHE")
 	}
-	store, err := cache.Open(a.cacheDir())
+	store, err := open(a.cacheDir())
 	if err != nil {
 		return nil, err
 	}

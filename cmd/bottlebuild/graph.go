@@ -15,7 +15,7 @@ import (
 )
 
 type graphFlags struct {
-	fileFlags
+	selection
 	format string
 	output string
 	noPlan bool
@@ -69,13 +69,13 @@ func (a *app) graph(ctx context.Context, f *graphFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
+	c, err := a.choose(ctx, &f.selection, args)
 	if err != nil {
 		return err
 	}
-	g := &draw.Graph{Title: filepath.Base(file.Project()), Nodes: []draw.Node{}, Edges: []draw.Edge{}}
+	g := &draw.Graph{Title: filepath.Base(c.file.Project()), Nodes: []draw.Node{}, Edges: []draw.Edge{}}
 	if f.noPlan {
-		order, err := graph.Sort(nodes)
+		order, err := graph.Sort(c.nodes)
 		if err != nil {
 			return err
 		}
@@ -83,12 +83,12 @@ func (a *app) graph(ctx context.Context, f *graphFlags, args []string) error {
 			addNode(g, n)
 		}
 	} else {
-		s, err := a.open()
+		s, err := a.look()
 		if err != nil {
 			return err
 		}
 		defer s.close()
-		plan, err := s.runner(file).Plan(ctx, nodes)
+		plan, err := s.runner(c).Plan(ctx, c.nodes)
 		if err != nil {
 			return planError(err)
 		}

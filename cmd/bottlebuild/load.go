@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"bottlebuild/graph"
 	bottlefile "bottlebuild/hcl"
 )
 
@@ -28,6 +27,10 @@ type fileFlags struct {
 	varFiles []string
 	vars     []string
 	sets     []string
+	// saved, if not nil, is the saved plan that gives the values of variables.
+	saved *savedPlan
+	// read, if not nil, takes what was read as the bottle file.
+	read *input
 	// faults, if not nil, takes what is wrong with the file, which is then not
 	// printed and no error of load.
 	faults *bottlefile.Diagnostics
@@ -52,6 +55,7 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	if err != nil {
 		return nil, nil, err
 	}
+	in.paths = paths
 	o := bottlefile.Options{
 		Files: in.sources, Dir: in.dir, Project: in.project, Version: version(),
 		Env: environmentVars(), Sets: f.sets,
@@ -62,22 +66,21 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	if o.VarFiles, err = f.readVarFiles(); err != nil {
 		return nil, nil, err
 	}
+	if f.saved != nil {
+		if err := f.saved.restore(&o); err != nil {
+			return nil, nil, err
+		}
+	}
+	if f.read != nil {
+		in.options = o
+		*f.read = *in
+	}
 	file, diags := bottlefile.Load(ctx, o)
 	if f.faults != nil {
 		*f.faults = diags
 		return file, targets, nil
 	}
 	return file, targets, a.diagnose(file, diags)
-}
-
-// nodes loads the bottle file and returns it with the nodes of the targets.
-func (a *app) nodes(ctx context.Context, f *fileFlags, args []string) (*bottlefile.File, []*graph.Node, error) {
-	file, targets, err := a.load(ctx, f, args)
-	if err != nil {
-		return nil, nil, err
-	}
-	nodes, diags := file.Nodes(targets)
-	return file, nodes, a.diagnose(file, diags)
 }
 
 // looksLikePath tells a file that is not there from a target.

@@ -2,22 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"bottlebuild/cache"
 	"bottlebuild/graph"
 )
 
 type planFlags struct {
-	fileFlags
+	selection
+	jobs         int
+	out          string
 	json         bool
 	detailedCode bool
 }
@@ -31,106 +30,100 @@ func newPlanCommand(a *app) *cobra.Command {
   hit    nothing to do: its output is there
   run    its work will be done
   maybe  a dependency will run; it is skipped if that yields what it had before
-and changes nothing.`,
+and changes nothing, on disk or elsewhere. What a run will take is estimated from
+earlier ones. With --out the plan is also saved: "bottlebuild run PLAN" does
+exactly that, or says what has changed since and does nothing. A saved plan is
+printed by "bottlebuild plan PLAN". See docs/plan.md for the JSON form.`,
 		Example: `  bottlebuild plan
   bottlebuild plan bottles.hcl 'bottle.agent["claude"]'
+  bottlebuild plan --only image --force image.base
+  bottlebuild plan --out today.plan && bottlebuild run today.plan
   bottlebuild plan --detailed-exitcode --json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.plan(cmd.Context(), &f, args) },
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the plan as JSON")
+	cmd.Flags().StringVar(&f.out, "out", "", "save the plan to this `FILE`, for run")
 	cmd.Flags().BoolVar(&f.detailedCode, "detailed-exitcode", false, "exit with 2 if there is work to do")
+	addJobs(cmd, &f.jobs)
 	return cmd
 }
 
 func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
-	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
+	if f.jobs < 1 {
+		return usageError("--jobs %d: at least one is needed", f.jobs)
+	}
+	saved, err := a.savedArgument(&f.selection, args)
 	if err != nil {
 		return err
 	}
-	s, err := a.open()
-	if err != nil {
+	var p planJSON
+	if saved != nil {
+		if f.out != "" {
+			return usageError("--out: %s is a saved plan already", args[0])
+		}
+		p = saved.Plan
+	} else if p, err = a.makePlan(ctx, f, args); err != nil {
 		return err
-	}
-	defer s.close()
-	plan, err := s.runner(file).Plan(ctx, nodes)
-	if err != nil {
-		return planError(err)
 	}
 	if f.json {
-		err = writePlanJSON(a.stdout, plan)
+		err = a.printJSON(p)
 	} else {
-		err = writePlan(a.stdout, plan, a.color(a.stdout))
+		err = writePlan(a.stdout, &p, a.color(a.stdout))
 	}
 	if err != nil {
 		return err
 	}
-	if run, maybe := plan.Work(); f.detailedCode && run+maybe > 0 {
+	if f.detailedCode && p.count(graph.Hit) < len(p.Nodes) {
 		return &exitError{code: exitWork}
 	}
 	return nil
 }
 
-// planFormat is the version of the plan's JSON form: names in it never change
-// within a version.
-const planFormat = "1"
-
-type planJSON struct {
-	FormatVersion string     `json:"format_version"`
-	Nodes         []stepJSON `json:"nodes"`
-}
-
-type stepJSON struct {
-	Address  string          `json:"address"`
-	Kind     string          `json:"kind"`
-	Decision graph.Decision  `json:"decision"`
-	Action   string          `json:"action,omitempty"`
-	Key      *cache.Key      `json:"key,omitempty"`
-	Reasons  []graph.Reason  `json:"reasons,omitempty"`
-	Estimate *graph.Estimate `json:"estimate,omitempty"`
-}
-
-func writePlanJSON(w io.Writer, p *graph.Plan) error {
-	out := planJSON{FormatVersion: planFormat, Nodes: []stepJSON{}}
-	for _, s := range p.Steps {
-		j := stepJSON{Address: s.Node.Address, Kind: s.Node.Kind, Decision: s.Decision, Action: s.Action, Reasons: s.Reasons}
-		if !s.Key.IsZero() {
-			j.Key = &s.Key
-		}
-		if s.Estimate != (graph.Estimate{}) {
-			j.Estimate = &s.Estimate
-		}
-		out.Nodes = append(out.Nodes, j)
+func (a *app) makePlan(ctx context.Context, f *planFlags, args []string) (planJSON, error) {
+	f.read = &input{}
+	c, err := a.choose(ctx, &f.selection, args)
+	if err != nil {
+		return planJSON{}, err
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(out)
+	s, err := a.look()
+	if err != nil {
+		return planJSON{}, err
+	}
+	defer s.close()
+	runner := s.runner(c)
+	runner.Jobs = f.jobs
+	plan, err := runner.Plan(ctx, c.nodes)
+	if err != nil {
+		return planJSON{}, planError(err)
+	}
+	p := describePlan(runner, plan)
+	if f.out != "" {
+		err = s.savePlan(ctx, f, args, c.file, plan, p)
+	}
+	return p, err
 }
 
 // The colours of decisions, as ANSI escapes.
 var decisionColor = map[graph.Decision]string{graph.Hit: "\x1b[2m", graph.Run: "\x1b[32m", graph.Maybe: "\x1b[33m"}
 
 // writePlan writes the plan as a table for people.
-func writePlan(w io.Writer, p *graph.Plan, color bool) error {
+func writePlan(w io.Writer, p *planJSON, color bool) error {
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
-	var total graph.Estimate
-	for _, s := range p.Steps {
-		total.Seconds += s.Estimate.Seconds
-		total.Bytes += s.Estimate.Bytes
+	for _, s := range p.Nodes {
 		what := string(s.Decision)
 		if s.Action != "" && s.Decision != graph.Hit {
 			what += " (" + s.Action + ")"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", what, s.Node.Address, reasonText(s))
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", what, s.Address, reasonLine(s.Reasons))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}
 	lines := strings.SplitAfter(strings.TrimSuffix(table.String(), "\n"), "\n")
-	for i, s := range p.Steps {
+	for i, s := range p.Nodes {
 		line := strings.TrimRight(lines[i], " \n")
 		if color {
 			line = decisionColor[s.Decision] + line + "\x1b[0m"
@@ -139,25 +132,48 @@ func writePlan(w io.Writer, p *graph.Plan, color bool) error {
 			return err
 		}
 	}
-	run, maybe := p.Work()
-	text := fmt.Sprintf("\n%d to run, %d maybe, %d up to date", run, maybe, len(p.Steps)-run-maybe)
-	if total.Seconds > 0 {
-		text += fmt.Sprintf("; last time this took %s of work", shortDuration(time.Duration(total.Seconds*float64(time.Second))))
-		if total.Bytes > 0 {
-			text += " and made " + units.BytesSize(float64(total.Bytes))
-		}
+	text := fmt.Sprintf("\n%d to run, %d maybe, %d up to date.", p.count(graph.Run), p.count(graph.Maybe), p.count(graph.Hit))
+	if _, err := fmt.Fprintln(w, text); err != nil {
+		return err
+	}
+	if f := p.Forecast; f != nil && f.WorkSeconds > 0 {
+		return writeForecast(w, f)
+	}
+	return nil
+}
+
+func writeForecast(w io.Writer, f *forecastJSON) error {
+	text := fmt.Sprintf("By earlier runs: at most %s with -j %d (%s of work", shortDuration(seconds(f.ElapsedSeconds)), f.Jobs, shortDuration(seconds(f.WorkSeconds)))
+	if f.Bytes > 0 {
+		text += ", " + units.BytesSize(float64(f.Bytes))
+	}
+	text += ")"
+	if f.Unknown > 0 {
+		text += fmt.Sprintf(", and %d nodes of which nothing is known", f.Unknown)
+	}
+	if len(f.CriticalPath) > 1 {
+		text += fmt.Sprintf(".\nThe longest chain takes %s: %s", shortDuration(seconds(f.PathSeconds)), chain(f.CriticalPath))
 	}
 	_, err := fmt.Fprintln(w, text+".")
 	return err
 }
 
-// reasonText says in a line why a step runs.
-func reasonText(s *graph.Step) string {
+// chain writes addresses as a path; of a long one only the ends.
+func chain(addresses []string) string {
+	const most = 6
+	if len(addresses) > most {
+		addresses = append(append(append([]string{}, addresses[:most/2]...), "…"), addresses[len(addresses)-most/2:]...)
+	}
+	return strings.Join(addresses, " → ")
+}
+
+// reasonLine says in a line why a step runs.
+func reasonLine(reasons []graph.Reason) string {
 	const most = 3
 	var texts []string
-	for i, r := range s.Reasons {
+	for i, r := range reasons {
 		if i == most {
-			texts = append(texts, fmt.Sprintf("and %d more", len(s.Reasons)-i))
+			texts = append(texts, fmt.Sprintf("and %d more", len(reasons)-i))
 			break
 		}
 		text := r.Text
@@ -166,5 +182,5 @@ func reasonText(s *graph.Step) string {
 		}
 		texts = append(texts, text)
 	}
-	return strings.Join(texts, "; ")
+	return strings.Join(strings.Fields(strings.Join(texts, "; ")), " ")
 }

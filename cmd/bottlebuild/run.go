@@ -13,15 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bottlebuild/cache"
 	"bottlebuild/graph"
-	bottlefile "bottlebuild/hcl"
-	"bottlebuild/tasks"
-	"bottlebuild/tasks/progress"
 )
 
 type runFlags struct {
-	fileFlags
+	selection
 	progress  string
 	metadata  string
 	jobs      int
@@ -37,13 +33,17 @@ func newRunCommand(a *app) *cobra.Command {
 		Short: "Build, export, push, pack and boot what is not up to date",
 		Long: `Run does what the bottle file declares and the cache does not have yet. Without
 targets it takes the group "default" if there is one, else everything; what a
-target depends on is included.
+target depends on is included. FILE may also be a plan that "plan --out" has
+saved: run does exactly that, or names what has changed since and does nothing.
 
-Exit codes: 0 done, 1 a node failed, 3 bottle file or usage, 4 builder, registry
-or backend unavailable, 5 disk full, 6 verification failed, 130 interrupted.`,
+Exit codes: 0 done, 1 a node failed, 3 bottle file, usage, or a saved plan that
+no longer holds, 4 builder, registry or backend unavailable, 5 disk full, 6
+verification failed, 130 interrupted.`,
 		Example: `  bottlebuild run
   bottlebuild run examples/bottles.hcl
   bottlebuild run bottles.hcl image.base 'bottle.agent["claude"]'
+  bottlebuild run --until pack --force image.base
+  bottlebuild run today.plan
   bottlebuild run --var node=22 --keep-going --metadata-file out.json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), &f, args) },
@@ -52,22 +52,30 @@ or backend unavailable, 5 disk full, 6 verification failed, 130 interrupted.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: "+strings.Join(progressModes, ", "))
 	fl.StringVar(&f.metadata, "metadata-file", "", "write what was done, and the outputs, to this file as JSON")
-	fl.IntVarP(&f.jobs, "jobs", "j", max(4, runtime.NumCPU()), "how many nodes to work on at once")
+	addJobs(cmd, &f.jobs)
 	fl.BoolVar(&f.keepGoing, "keep-going", false, "go on with what does not depend on a node that failed")
 	fl.DurationVar(&f.timeout, "node-timeout", 0, "fail a node that takes longer than this; 0 is no limit")
 	fl.IntVar(&f.retries, "retries", 0, "try a node that failed this many times again")
 	return cmd
 }
 
-func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
-	start := time.Now()
-	if f.jobs < 1 {
+func addJobs(cmd *cobra.Command, jobs *int) {
+	cmd.Flags().IntVarP(jobs, "jobs", "j", max(4, runtime.NumCPU()), "how many nodes to work on at once")
+}
+
+func (f *runFlags) check() error {
+	switch {
+	case f.jobs < 1:
 		return usageError("--jobs %d: at least one is needed", f.jobs)
-	}
-	if f.retries < 0 {
+	case f.retries < 0:
 		return usageError("--retries %d: it cannot be negative", f.retries)
 	}
-	if err := checkProgress("--progress", f.progress); err != nil {
+	return checkProgress("--progress", f.progress)
+}
+
+func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
+	start := time.Now()
+	if err := f.check(); err != nil {
 		return err
 	}
 	// Whoever reads the file must not take an earlier run's for this one's.
@@ -77,7 +85,17 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 		}
 	}
 	a.rawProgress = f.progress == "rawjson"
-	file, nodes, err := a.nodes(ctx, &f.fileFlags, args)
+	sel := f.selection
+	saved, err := a.savedArgument(&sel, args)
+	if err != nil {
+		return err
+	}
+	if saved != nil {
+		if sel, args, err = saved.selection(&f.fileFlags); err != nil {
+			return err
+		}
+	}
+	c, err := a.choose(ctx, &sel, args)
 	if err != nil {
 		return err
 	}
@@ -89,122 +107,78 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err := s.store.Sweep(24 * time.Hour); err != nil {
 		return err
 	}
-	runner := s.runner(file)
-	runner.Jobs, runner.KeepGoing, runner.Timeout, runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
-	report, err := s.planAndExecute(ctx, runner, nodes, f.progress)
+	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read}
+	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
+	x.record = s.history().Start(c.file.Project(), version(), targetsOf(&sel, args), start)
+	report, err := x.planAndExecute(ctx)
+	outputs, err := a.finish(ctx, f, x, report, err)
+	if err := x.recordEnd(ctx, report, err); err != nil && !a.rawProgress {
+		fmt.Fprintln(a.stderr, "bottlebuild:", err) // what was done is done
+	}
+	if report != nil && err == nil || reported(report) {
+		a.summarize(report, time.Since(start), f.progress)
+	}
 	if err != nil {
 		return err
-	}
-	if err := s.worker.Scanner.Save(context.WithoutCancel(ctx)); err != nil {
-		return err
-	}
-	outputs, diags := file.Outputs(report.Outputs())
-	if err := a.diagnose(file, diags); err != nil {
-		return err
-	}
-	if f.metadata != "" {
-		if err := writeMetadata(f.metadata, report, outputs); err != nil {
-			return err
-		}
-	}
-	a.summarize(report, time.Since(start), f.progress)
-	if err := report.Err(); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
 	return a.printOutputs(outputs)
 }
 
-// runner returns what plans and runs the nodes of a bottle file.
-func (s *session) runner(file *bottlefile.File) *graph.Runner {
-	return &graph.Runner{
-		Cache: s.store, Worker: s.worker, Executor: s.worker, Scope: file.Project(), Jobs: 1,
-		Weight: func(n *graph.Node) int {
-			if n.Kind == tasks.KindPack { // smolvm boots a VM of 4 processors and up to 8 GiB for it
-				return 2
-			}
-			return 1
-		},
-	}
-}
+// reported tells whether a report has anything to sum up.
+func reported(r *graph.Report) bool { return r != nil && len(r.Results) > 0 }
 
-// planAndExecute runs the nodes, once more if something in the cache turns out
-// to be damaged or gone: it is out of the way by then, and what made it runs.
-func (s *session) planAndExecute(ctx context.Context, runner *graph.Runner, nodes []*graph.Node, mode string) (*graph.Report, error) {
-	for again := false; ; again = true {
-		plan, err := runner.Plan(ctx, nodes)
-		if err != nil {
-			return nil, planError(err)
-		}
-		report, err := s.execute(ctx, runner, plan, mode)
-		if err != nil {
-			return nil, err
-		}
-		failure := report.Err()
-		if again || ctx.Err() != nil || !errors.Is(failure, cache.ErrDamaged) && !errors.Is(failure, cache.ErrMiss) {
-			return report, nil
-		}
-		if !s.rawProgress {
-			fmt.Fprintf(s.stderr, "bottlebuild: %v\nbottlebuild: what made it runs again\n", failure)
-		}
-		s.verify(report)
-	}
-}
-
-// verify reads what the run's outputs consist of, which puts all of it that is
-// damaged out of the way at once.
-func (s *session) verify(r *graph.Report) {
-	seen := map[cache.Digest]bool{}
-	for _, res := range r.Results {
-		for _, b := range res.Output.Blobs {
-			if !seen[b.Digest] {
-				seen[b.Digest] = true
-				_ = s.store.VerifyBlob(b.Digest) // what is gone by now is a miss
-			}
-		}
-	}
-}
-
-// execute runs a plan under a display, which is opened only if there is work.
-func (s *session) execute(ctx context.Context, runner *graph.Runner, plan *graph.Plan, mode string) (*graph.Report, error) {
-	run, maybe := plan.Work()
-	if run+maybe == 0 {
-		return runner.Run(ctx, plan), nil
-	}
-	if mode == "auto" {
-		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
-			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {
-				return nil, err
-			}
-			mode = v
-		} else if s.env("CI") != "" {
-			mode = "plain"
-		}
-	}
-	d, err := openDisplay(s.stderr, mode)
+// targetsOf returns the targets among the arguments.
+func targetsOf(f *selection, args []string) []string {
+	_, targets, err := f.locate(args)
 	if err != nil {
+		return nil
+	}
+	return targets
+}
+
+// finish saves what the scans have learnt and the metadata, also of a run that
+// failed, and returns the outputs, or why the run has failed.
+func (a *app) finish(ctx context.Context, f *runFlags, x *execution, report *graph.Report, failure error) (outputs map[string]json.RawMessage, err error) {
+	if report == nil { // nothing was tried
+		if f.metadata != "" {
+			failure = errors.Join(failure, writeMetadata(f.metadata, unplanned(failure), nil))
+		}
+		return nil, failure
+	}
+	failure = errors.Join(failure, x.worker.Scanner.Save(context.WithoutCancel(ctx)))
+	outputs, diags := x.chosen.file.Outputs(report.Outputs())
+	if f.metadata != "" {
+		failure = errors.Join(failure, writeMetadata(f.metadata, report, outputs))
+	}
+	switch err := report.Err(); {
+	case failure != nil:
+		return nil, errors.Join(err, failure)
+	case err != nil:
 		return nil, err
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	}
-	s.worker.Progress = d.sink
-	runner.Notify = func(e graph.Event) {
-		if e.Result == nil {
-			return
-		}
-		switch e.Result.Status {
-		case graph.Cached:
-			progress.Start(d.sink(e.Node.Address), e.Node.Kind).Cached()
-		case graph.Failed:
-			// A node that failed before it reported anything is shown as well.
-			if d.hasFailed(e.Node.Address) {
-				return
+	return outputs, a.diagnose(x.chosen.file, diags)
+}
+
+// unplanned is the report of a run of which nodes could not be planned.
+func unplanned(err error) *graph.Report {
+	r := &graph.Report{}
+	var visit func(error)
+	visit = func(err error) {
+		switch e := err.(type) {
+		case *graph.NodeError:
+			r.Results = append(r.Results, &graph.Result{Node: e.Node, Status: graph.Failed, Err: e.Err})
+		case interface{ Unwrap() []error }:
+			for _, err := range e.Unwrap() {
+				visit(err)
 			}
-			progress.Start(d.sink(e.Node.Address), e.Node.Kind).Done(e.Result.Err)
+		case interface{ Unwrap() error }:
+			visit(e.Unwrap())
 		}
 	}
-	report := runner.Run(ctx, plan)
-	return report, d.close()
+	visit(err)
+	return r
 }
 
 // planError makes what keeps nodes from being described an error of the bottle
@@ -221,40 +195,4 @@ func (a *app) printOutputs(outputs map[string]json.RawMessage) error {
 		}
 	}
 	return nil
-}
-
-// summarize writes the closing lines: how the nodes ended, how long it took, and
-// what the cache has saved.
-func (a *app) summarize(r *graph.Report, took time.Duration, mode string) {
-	if mode == "quiet" || mode == "rawjson" {
-		return
-	}
-	count := map[graph.Status]int{}
-	var saved time.Duration
-	for _, res := range r.Results {
-		count[res.Status]++
-		saved += res.Saved
-		if res.Status == graph.Skipped && !errors.Is(res.Err, errInterrupted) {
-			fmt.Fprintf(a.stderr, "skipped %s: %v\n", res.Node.Address, res.Err)
-		}
-	}
-	text := fmt.Sprintf("%d ran, %d cached", count[graph.Ran], count[graph.Cached])
-	for _, s := range []graph.Status{graph.Failed, graph.Skipped} {
-		if count[s] > 0 {
-			text += fmt.Sprintf(", %d %s", count[s], s)
-		}
-	}
-	text += fmt.Sprintf(" in %s", shortDuration(took))
-	if saved > 0 {
-		text += fmt.Sprintf(" (the cache saved %s)", shortDuration(saved))
-	}
-	fmt.Fprintln(a.stderr, text)
-}
-
-// shortDuration rounds to what a reader wants to know.
-func shortDuration(d time.Duration) string {
-	if d < time.Second {
-		return d.Round(time.Millisecond).String()
-	}
-	return d.Round(100 * time.Millisecond).String()
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -76,7 +75,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
-			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot,
+			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
 			"searched": cmdSearched, "found": cmdFound,
 		},
 	})
@@ -303,28 +302,4 @@ func cmdKillForwarder(ts *testscript.TestScript, _ bool, args []string) {
 	var run struct{ Forwarder struct{ PID int } }
 	ts.Check(json.Unmarshal(b, &run))
 	ts.Check(syscall.Kill(run.Forwarder.PID, syscall.SIGKILL))
-}
-
-// snapshot FILE writes what is below the script's directory, names, sizes and
-// times, to a file: two that are equal show that nothing has changed.
-func cmdSnapshot(ts *testscript.TestScript, _ bool, args []string) {
-	root := ts.Getenv("WORK")
-	var b strings.Builder
-	ts.Check(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(filepath.Base(path), "snapshot") || path == root {
-			return nil
-		}
-		if path == filepath.Join(root, ".cache", "buildkit") {
-			return filepath.SkipDir // another process's
-		}
-		fi, err := d.Info()
-		if err == nil {
-			fmt.Fprintln(&b, path, fi.Mode(), fi.Size(), fi.ModTime().UnixNano())
-		}
-		return err
-	}))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
 }

@@ -18,6 +18,8 @@ type input struct {
 	sources []bottlefile.Source
 	dir     string // absolute
 	project string // absolute path of the file, or of the directory
+	paths   []string
+	options bottlefile.Options // what was made of it
 }
 
 // locate finds the paths of the bottle file: what -f names, else a first

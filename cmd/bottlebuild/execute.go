@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	"bottlebuild/graph/history"
+	"bottlebuild/tasks"
+	"bottlebuild/tasks/progress"
+)
+
+// retryPause is how long a node that failed waits before it is tried again.
+const retryPause = time.Second
+
+// packMemory is what smolvm's packing takes: it boots a VM of 4 processors and
+// 8 GiB.
+const packMemory = 8 << 10 // MiB
+
+// runner returns what plans and runs the chosen nodes.
+func (s *session) runner(c *chosen) *graph.Runner {
+	r := &graph.Runner{
+		Cache: s.store, Worker: s.worker, Executor: s.worker, Scope: c.file.Project(), Jobs: 1,
+		MemoryMiB: availableMemory(), RetryPause: retryPause,
+		Cost: func(spec graph.Spec) graph.Cost {
+			if p, ok := spec.Params.(tasks.Pack); ok && p.Backend != tasks.BackendContainer {
+				return graph.Cost{Slots: 2, MemoryMiB: packMemory}
+			}
+			return graph.Cost{Slots: 1}
+		},
+	}
+	typical := sync.OnceValue(func() map[string]graph.Estimate {
+		t, err := s.history().Typical()
+		if err != nil {
+			return nil // a plan does without
+		}
+		return t
+	})
+	r.Typical = func(kind string) graph.Estimate { return typical()[kind] }
+	if len(c.forced) > 0 {
+		r.Force = func(n *graph.Node) bool { return c.forced[n] }
+	}
+	return r
+}
+
+// execution is one run of the chosen nodes.
+type execution struct {
+	*session
+	chosen  *chosen
+	runner  *graph.Runner
+	mode    string // of progress
+	saved   *savedPlan
+	in      *input // what a saved plan is compared with
+	record  *history.Recorder
+	reasons map[string][]graph.Reason
+}
+
+// planAndExecute runs the nodes, once more if something in the cache turns out
+// to be damaged or gone: it is out of the way by then, and what made it runs. A
+// saved plan is not carried out a second time, since it is another by then.
+func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
+	x.reasons = map[string][]graph.Reason{}
+	for again := false; ; again = true {
+		plan, err := x.runner.Plan(ctx, x.chosen.nodes)
+		if err != nil {
+			return nil, planError(err)
+		}
+		if x.saved != nil {
+			if err := x.saved.verify(ctx, x.session, x.runner, plan, x.in, x.chosen.file); err != nil {
+				return nil, err
+			}
+		}
+		for _, s := range plan.Steps {
+			x.reasons[s.Node.Address] = s.Reasons
+		}
+		report, err := x.execute(ctx, plan)
+		if err != nil {
+			return report, err
+		}
+		failure := report.Err()
+		if again || x.saved != nil || ctx.Err() != nil || !errors.Is(failure, cache.ErrDamaged) && !errors.Is(failure, cache.ErrMiss) {
+			return report, nil
+		}
+		if !x.rawProgress {
+			fmt.Fprintf(x.stderr, "bottlebuild: %v\nbottlebuild: what made it runs again\n", failure)
+		}
+		x.verify(report)
+	}
+}
+
+// verify reads what the run's outputs consist of, which puts all of it that is
+// damaged out of the way at once.
+func (s *session) verify(r *graph.Report) {
+	seen := map[cache.Digest]bool{}
+	for _, res := range r.Results {
+		for _, b := range res.Output.Blobs {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				_ = s.store.VerifyBlob(b.Digest) // what is gone by now is a miss
+			}
+		}
+	}
+}
+
+// execute runs a plan under a display, which is opened only if there is work.
+func (x *execution) execute(ctx context.Context, plan *graph.Plan) (*graph.Report, error) {
+	s, runner, mode := x.session, x.runner, x.mode
+	run, maybe := plan.Work()
+	if run+maybe == 0 {
+		return runner.Run(ctx, plan), nil
+	}
+	if err := x.record.Begin(); err != nil {
+		return nil, err
+	}
+	if mode == "auto" {
+		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
+			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {
+				return nil, err
+			}
+			mode = v
+		} else if s.env("CI") != "" {
+			mode = "plain"
+		}
+	}
+	d, err := openDisplay(s.stderr, mode)
+	if err != nil {
+		return nil, err
+	}
+	s.worker.Progress = d.sink
+	runner.Notify = func(res *graph.Result) {
+		address, kind := res.Node.Address, res.Node.Kind
+		switch {
+		case res.Status == graph.Cached:
+			progress.Start(d.sink(address), kind).Cached()
+		case res.Status == graph.Failed && !d.hasFailed(address):
+			// A node that failed before it reported anything is shown as well.
+			progress.Start(d.sink(address), kind).Done(res.Err)
+		}
+	}
+	report := runner.Run(ctx, plan)
+	return report, d.close()
+}
+
+// availableMemory returns how much memory, in MiB, can be had without swapping;
+// 0 where that is not known.
+func availableMemory() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemAvailable:" {
+			kib, _ := strconv.Atoi(f[1])
+			return kib >> 10
+		}
+	}
+	return 0
+}

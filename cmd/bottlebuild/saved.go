@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	bottlefile "bottlebuild/hcl"
+)
+
+// A saved plan's file is the line "bottlebuild-plan 1 HEX", HEX being the SHA-256
+// of all that follows it, and a savedPlan in JSON. Its mode is 0600.
+const savedMagic = "bottlebuild-plan 1 "
+
+// maxSaved bounds a saved plan, in bytes; maxListings what of it lists contexts.
+const (
+	maxSaved    = 256 << 20
+	maxListings = 32 << 20
+)
+
+// savedPlan is a plan with what it was made from. It holds no value of a sensitive
+// variable and none of a secret.
+type savedPlan struct {
+	Version string    `json:"version"` // of bottlebuild
+	Created time.Time `json:"created"`
+	Dir     string    `json:"dir"` // working directory, to which paths are relative
+	// The command line.
+	Files    []string `json:"files"`
+	VarFiles []string `json:"var_files,omitempty"`
+	Sets     []string `json:"sets,omitempty"`
+	Targets  []string `json:"targets,omitempty"`
+	Only     []string `json:"only,omitempty"`
+	Until    string   `json:"until,omitempty"`
+	Force    []string `json:"force,omitempty"`
+	NoCache  bool     `json:"no_cache,omitempty"`
+	// Values given for variables, by where they came from, which tells which counts.
+	Env  givenValues `json:"env"`
+	Vars givenValues `json:"vars"`
+	// Inputs are the digests of the files that the bottle file is made of and of
+	// those it reads, by path.
+	Inputs map[string]cache.Digest `json:"inputs"`
+
+	Plan    planJSON          `json:"plan"`
+	Recipes map[string]string `json:"recipes"` // by address
+	// Listings tell later which file of a context has changed.
+	Listings []string `json:"listings,omitempty"`
+
+	// What the command that carries it out was given.
+	nowEnv, nowVars map[string]bottlefile.Var
+}
+
+// givenValues are values of variables. Those of sensitive ones are left out.
+type givenValues struct {
+	Values    map[string]string `json:"values,omitempty"`
+	Sensitive []string          `json:"sensitive,omitempty"` // names, in order
+}
+
+func concealed(vars map[string]bottlefile.Var, sensitive map[string]bool) givenValues {
+	g := givenValues{Values: map[string]string{}}
+	for name, v := range vars {
+		if sensitive[name] {
+			g.Sensitive = append(g.Sensitive, name)
+		} else {
+			g.Values[name] = v.Value
+		}
+	}
+	slices.Sort(g.Sensitive)
+	return g
+}
+
+// savePlan writes a plan to the file that --out names.
+func (s *session) savePlan(ctx context.Context, f *planFlags, args []string, file *bottlefile.File, plan *graph.Plan, shown planJSON) error {
+	in := f.read
+	if slices.Contains(in.paths, stdinName) {
+		return usageError("--out: a plan of a bottle file from standard input cannot be saved, since run has to read it again")
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	_, targets, err := f.locate(args)
+	if err != nil {
+		return err
+	}
+	p := &savedPlan{
+		Version: version(), Created: time.Now().UTC(), Dir: dir,
+		Files: in.paths, VarFiles: f.varFiles, Sets: f.sets, Targets: targets,
+		Only: f.only, Until: f.until, Force: f.force, NoCache: f.noCache,
+		Plan: shown, Recipes: map[string]string{},
+	}
+	sensitive := map[string]bool{}
+	for _, v := range file.Variables() {
+		sensitive[v.Name] = v.Sensitive
+	}
+	p.Env, p.Vars = concealed(in.options.Env, sensitive), concealed(in.options.Vars, sensitive)
+	if p.Inputs, err = inputDigests(in, file); err != nil {
+		return err
+	}
+	for _, pr := range plan.Promises() {
+		p.Recipes[pr.Address] = pr.Recipe
+	}
+	room := maxListings
+	for _, step := range plan.Steps {
+		if step.Decision == graph.Hit {
+			continue // its listing is in the store
+		}
+		texts, err := s.worker.Listings(ctx, step.Spec())
+		if err != nil {
+			continue // without it a change is told less clearly
+		}
+		for _, t := range texts {
+			if room -= len(t); room >= 0 {
+				p.Listings = append(p.Listings, string(t))
+			}
+		}
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("save plan: %w", err)
+	}
+	b := append([]byte(savedMagic+cache.DigestOf(body).Hex()+"\n"), body...)
+	if len(b) > maxSaved {
+		return fmt.Errorf("save plan: it has %d bytes, over the limit of %d", len(b), maxSaved)
+	}
+	if err := renameio.WriteFile(f.out, b, 0o600); err != nil {
+		return usageError("--out: %w", err)
+	}
+	return nil
+}
+
+// inputDigests returns the digests of the files that a bottle file is made of.
+func inputDigests(in *input, file *bottlefile.File) (map[string]cache.Digest, error) {
+	digests := map[string]cache.Digest{}
+	for _, s := range slices.Concat(in.sources, in.options.VarFiles) {
+		path, err := filepath.Abs(s.Path)
+		if err != nil {
+			return nil, err
+		}
+		digests[path] = cache.DigestOf(s.Bytes)
+	}
+	for _, name := range file.Inputs() {
+		path := filepath.Join(in.dir, name)
+		b, err := bottlefile.ReadFile(path)
+		if err != nil {
+			return nil, usageError("%w", err)
+		}
+		digests[path] = cache.DigestOf(b)
+	}
+	return digests, nil
+}
+
+// savedArgument returns the saved plan that the first argument is, or nil.
+func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
+	if len(args) == 0 || len(f.files) > 0 {
+		return nil, nil
+	}
+	file, err := os.Open(args[0])
+	if err != nil {
+		return nil, nil // whoever reads it as a bottle file will say so
+	}
+	defer file.Close()
+	if fi, err := file.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, nil
+	}
+	head := make([]byte, len(savedMagic))
+	if _, err := io.ReadFull(file, head); err != nil || string(head) != savedMagic {
+		return nil, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(file, maxSaved+1))
+	if err != nil {
+		return nil, usageError("read saved plan: %w", err)
+	}
+	p, err := parseSaved(b)
+	if err != nil {
+		return nil, usageError("the saved plan %s %w; make it again with: bottlebuild plan --out %s", args[0], err, args[0])
+	}
+	if len(args) > 1 || f.narrowed() || len(f.sets)+len(f.varFiles) > 0 {
+		return nil, usageError("%s is a saved plan, which says already what is to be done: give no targets and no other selection with it", args[0])
+	}
+	return p, nil
+}
+
+// parseSaved reads what follows the magic.
+func parseSaved(b []byte) (*savedPlan, error) {
+	sum, body, ok := bytes.Cut(b, []byte("\n"))
+	switch {
+	case len(b) > maxSaved:
+		return nil, fmt.Errorf("is over %d bytes", maxSaved)
+	case !ok || cache.DigestOf(body).Hex() != string(sum):
+		return nil, errors.New("is not whole, or was changed")
+	}
+	p := &savedPlan{}
+	if err := json.Unmarshal(body, p); err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	if p.Plan.FormatVersion != planFormat || p.Version != version() {
+		return nil, fmt.Errorf("was made by version %s of bottlebuild, and this is %s", p.Version, version())
+	}
+	return p, nil
+}
+
+// selection returns the flags and the arguments with which the plan was made.
+// Values of sensitive variables come from given, those of run.
+func (p *savedPlan) selection(given *fileFlags) (f selection, args []string, err error) {
+	if wd, err := os.Getwd(); err != nil || wd != p.Dir {
+		return f, nil, errors.Join(err, usageError("the plan was made in %s, to which its paths are relative: run it there", p.Dir))
+	}
+	if p.nowVars, err = given.commandVars(); err != nil {
+		return f, nil, err
+	}
+	for name := range p.nowVars {
+		if !slices.Contains(p.Vars.Sensitive, name) && !slices.Contains(p.Env.Sensitive, name) {
+			return f, nil, usageError("--var %s: the plan has the values of all variables but those of sensitive ones", name)
+		}
+	}
+	p.nowEnv = environmentVars()
+	f = selection{only: p.Only, until: p.Until, force: p.Force, noCache: p.NoCache}
+	f.files, f.varFiles, f.sets, f.saved, f.read = p.Files, p.VarFiles, p.Sets, p, &input{}
+	return f, p.Targets, nil
+}
+
+// restore gives variables the values that they had when the plan was made, and
+// sensitive ones those that are given now.
+func (p *savedPlan) restore(o *bottlefile.Options) error {
+	var err error
+	if o.Env, err = p.restored(p.Env); err == nil {
+		o.Vars, err = p.restored(p.Vars)
+	}
+	return err
+}
+
+func (p *savedPlan) restored(g givenValues) (map[string]bottlefile.Var, error) {
+	vars := map[string]bottlefile.Var{}
+	for name, value := range g.Values {
+		vars[name] = bottlefile.Var{Value: value, Origin: "the saved plan"}
+	}
+	for _, name := range g.Sensitive {
+		v, ok := p.nowVars[name]
+		if !ok {
+			v, ok = p.nowEnv[name]
+		}
+		if !ok {
+			return nil, usageError("the variable %s is sensitive, so its value is not in the saved plan: give it again with --var %s=VALUE or %s%s", name, name, varPrefix, name)
+		}
+		vars[name] = v
+	}
+	return vars, nil
+}
+
+// changedInputs names the files that are not what they were, and those that
+// are new or gone.
+func (p *savedPlan) changedInputs(in *input, file *bottlefile.File) ([]string, error) {
+	now, err := inputDigests(in, file)
+	if err != nil {
+		return nil, err
+	}
+	var changes []string
+	for path, d := range p.Inputs {
+		switch got, ok := now[path]; {
+		case !ok:
+			changes = append(changes, shorten(path)+" is not read any more")
+		case got != d:
+			changes = append(changes, shorten(path)+" changed")
+		}
+	}
+	for path := range now {
+		if _, ok := p.Inputs[path]; !ok {
+			changes = append(changes, shorten(path)+" is new")
+		}
+	}
+	slices.Sort(changes)
+	return changes, nil
+}
+
+// verify makes sure that a plan made now is the saved one; the error names what
+// has changed since.
+func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner, plan *graph.Plan, in *input, file *bottlefile.File) error {
+	changes, err := p.changedInputs(in, file)
+	if err != nil {
+		return err
+	}
+	for _, text := range p.Listings {
+		if _, err := s.store.PutBytes([]byte(text)); err != nil {
+			return err
+		}
+	}
+	const most = 20
+	promised := make([]graph.Promise, len(p.Plan.Nodes))
+	for i, n := range p.Plan.Nodes {
+		promised[i] = graph.Promise{Address: n.Address, Decision: n.Decision, Action: n.Action, Recipe: p.Recipes[n.Address]}
+		if n.Key != nil {
+			promised[i].Key = *n.Key
+		}
+		for _, r := range n.Reasons {
+			if r.Cause == graph.SameWork {
+				promised[i].SameAs = r.After
+			}
+		}
+	}
+	for _, d := range runner.Deviations(ctx, plan, promised) {
+		text := d.Address + ":"
+		if d.Text != "" {
+			text += " " + d.Text
+		}
+		if line := reasonLine(d.Reasons); line != "" {
+			text += " " + line
+		}
+		changes = append(changes, text)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if over := len(changes) - most; over > 0 {
+		changes = append(changes[:most], fmt.Sprintf("and %d more", over))
+	}
+	return usageError("the saved plan is not carried out, since something has changed since it was made on %s:\n  %s\nMake it again with: bottlebuild plan --out FILE",
+		p.Created.Local().Format(time.DateTime), strings.Join(changes, "\n  "))
+}

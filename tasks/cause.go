@@ -1,0 +1,106 @@
+package tasks
+
+import (
+	"strings"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+)
+
+// The causes for which nodes run, beside those of package graph.
+const (
+	CauseFile     graph.Cause = "file"              // a file that the node reads
+	CauseArgument graph.Cause = "argument"          // a build argument
+	CauseBase     graph.Cause = "base-image"        // a base image
+	CauseSource   graph.Cause = "source"            // a Git repository or download that a build adds
+	CauseInput    graph.Cause = "dependency-output" // what another node has made
+	CauseTool     graph.Cause = "tool"              // the version of a tool
+	CauseSecret   graph.Cause = "secret"            // the name or version of a secret
+	CauseExpired  graph.Cause = "expired"
+	CauseAlways   graph.Cause = "always"
+	CauseTagLost  graph.Cause = "tag-lost"
+	CauseFileLost graph.Cause = "file-lost"
+	CausePackLost graph.Cause = "pack-lost"
+	CauseProbe    graph.Cause = "probe"
+
+	CauseMachineLost       graph.Cause = "machine-lost"
+	CauseMachineStopped    graph.Cause = "machine-stopped"
+	CauseMachineIncomplete graph.Cause = "machine-incomplete"
+	CauseMachineKept       graph.Cause = "machine-kept"
+)
+
+// Causes returns the causes of this package and what they mean.
+func Causes() []graph.Meaning {
+	return []graph.Meaning{
+		{Cause: CauseFile, Text: "a file that the node reads was added, removed or changed: of a context, a Dockerfile, or one written into a machine"},
+		{Cause: CauseArgument, Text: "a build argument differs"},
+		{Cause: CauseBase, Text: "a base image has another digest"},
+		{Cause: CauseSource, Text: "a Git repository or a download that the build adds has another checksum"},
+		{Cause: CauseInput, Text: "a node that it depends on has made something else"},
+		{Cause: CauseTool, Text: "the version of a tool that does the work differs"},
+		{Cause: CauseSecret, Text: "the name or the version of a secret differs"},
+		{Cause: CauseExpired, Text: "the result is older than `max_age`"},
+		{Cause: CauseAlways, Text: "`no_cache` or `no_cache_filter` in the bottle file wants it done every time"},
+		{Cause: CauseTagLost, Text: "the registry no longer has the manifest, or a tag is gone or points to something else"},
+		{Cause: CauseFileLost, Text: "an exported file is gone, or is not what was written"},
+		{Cause: CausePackLost, Text: "the backend no longer has what it made of the pack"},
+		{Cause: CauseProbe, Text: "`ready` differs, which needs no other machine: it is probed again"},
+		{Cause: CauseMachineLost, Text: "there is no such machine"},
+		{Cause: CauseMachineStopped, Text: "the machine does not run"},
+		{Cause: CauseMachineIncomplete, Text: "the machine was not provisioned to the end, or was never ready"},
+		{Cause: CauseMachineKept, Text: "the machine would have to be replaced, which `replace` forbids: the run will fail"},
+	}
+}
+
+// causeOf tells why a changed component of a recipe matters.
+func causeOf(s graph.Spec, c cache.Change) graph.Cause {
+	first, rest, _ := strings.Cut(c.Component, ".")
+	switch first {
+	case "args":
+		return CauseArgument
+	case "base", "ref":
+		return CauseBase
+	case "source":
+		return CauseSource
+	case "tool":
+		return CauseTool
+	case "secrets":
+		return CauseSecret
+	case "dockerfile", "context", "file":
+		return CauseFile
+	case "image", "pack":
+		return CauseInput
+	case "contexts":
+		if p, ok := s.Params.(Image); ok {
+			switch named := p.Contexts[rest]; {
+			case named.Image != "":
+				return CauseInput
+			case named.Dir != "":
+				return CauseFile
+			case named.Ref != "":
+				return CauseBase
+			}
+		}
+	}
+	return graph.Changed
+}
+
+// subjectOf is what a component is called in a sentence; empty: its own name.
+func subjectOf(s graph.Spec, c cache.Change) string {
+	switch c.Component {
+	case "dockerfile":
+		if p, ok := s.Params.(Image); ok && p.Dockerfile == "" {
+			return "dockerfile_inline"
+		}
+		return "the Dockerfile"
+	case "translation":
+		return "what the Dockerfile does"
+	}
+	if name, ok := strings.CutPrefix(c.Component, "args."); ok {
+		return "argument " + name
+	}
+	if ref, ok := strings.CutPrefix(c.Component, "base."); ok {
+		return "base image " + ref
+	}
+	return ""
+}

@@ -1,0 +1,105 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"bottlebuild/cache"
+	"bottlebuild/graph"
+	"bottlebuild/tasks/buildcontext"
+	"bottlebuild/tasks/buildkit"
+)
+
+// Explain implements [graph.Explainer]: it tells the cause of a change, and for
+// a directory it names the files.
+func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []graph.Reason {
+	cause := causeOf(s, c)
+	if p, ok := s.Params.(Image); ok && cause == CauseFile && c.Before != "" && c.After != "" {
+		// Where the files cannot be told, the digests say it too, if less clearly.
+		if reasons, err := w.explainTree(ctx, p, s, c); err == nil && len(reasons) > 0 {
+			return reasons
+		}
+	}
+	return []graph.Reason{graph.ChangeReason(c, cause, subjectOf(s, c))}
+}
+
+// changeText says what has happened to a file.
+var changeText = map[buildcontext.ChangeKind]string{
+	buildcontext.Added: "added", buildcontext.Removed: "removed", buildcontext.ChangedType: "type changed",
+	buildcontext.ChangedContent: "content changed", buildcontext.ChangedMode: "mode changed",
+	buildcontext.ChangedTarget: "target changed", buildcontext.ChangedXattrs: "extended attributes changed",
+}
+
+// maxFiles bounds how many files are named of a directory that has changed.
+const maxFiles = 1000
+
+func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache.Change) ([]graph.Reason, error) {
+	d, err := cache.ParseDigest(c.Before)
+	if err != nil {
+		return nil, err
+	}
+	before, err := w.Store.ReadBlob(d, 1<<30)
+	if err != nil {
+		return nil, err
+	}
+	trees, err := w.trees(ctx, p, s)
+	if err != nil {
+		return nil, err
+	}
+	var reasons []graph.Reason
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
+		if treeComponent(name) != c.Component {
+			continue
+		}
+		dir := p.Context
+		if name != buildkit.MainContext {
+			dir = p.Contexts[name].Dir
+		}
+		changes := buildcontext.DiffListings(before, trees[name].Listing())
+		for i, ch := range changes {
+			if i == maxFiles {
+				reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component, Text: fmt.Sprintf("and %d more files", len(changes)-i)})
+				break
+			}
+			file := filepath.Join(filepath.Base(dir), ch.Path)
+			reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s: %s", file, changeText[ch.Kind])})
+		}
+	}
+	return reasons, nil
+}
+
+// trees scans what an image's build reads of directories.
+func (w *Worker) trees(ctx context.Context, p Image, s graph.Spec) (map[string]*buildcontext.Tree, error) {
+	def, complete, err := w.definition(p, s.Inputs)
+	if err != nil || !complete {
+		return nil, errors.Join(err, errors.New("not all inputs are known"))
+	}
+	a, err := w.analyze(ctx, def)
+	if err != nil {
+		return nil, err
+	}
+	return w.scan(ctx, p, a)
+}
+
+// Listings returns the texts whose digests stand in the recipe of a node for the
+// directories that it reads. With them in the store, a later change of those
+// directories can be told file by file.
+func (w *Worker) Listings(ctx context.Context, s graph.Spec) ([][]byte, error) {
+	p, ok := s.Params.(Image)
+	if !ok || p.Ref != "" {
+		return nil, nil
+	}
+	trees, err := w.trees(ctx, p, s)
+	if err != nil {
+		return nil, err
+	}
+	var texts [][]byte
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
+		texts = append(texts, trees[name].Listing())
+	}
+	return texts, nil
+}
