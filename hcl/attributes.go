@@ -78,12 +78,10 @@ func (d *decoder) list(name string) []value {
 	if !ok {
 		return nil
 	}
-	var elements []value
-	n := 0
-	for it := v.ElementIterator(); it.Next(); {
-		n++
-		_, e := it.Element()
-		element := value{Value: e, attr: v.attr, sensitive: v.sensitive, number: n}
+	all := v.AsValueSlice()
+	elements := make([]value, 0, len(all))
+	for i, e := range all {
+		element := value{Value: e, attr: v.attr, sensitive: v.sensitive, number: i + 1}
 		if e.IsNull() {
 			d.fault(v, "Null value", "%s is null. Leave the element out.", element.name())
 			continue
@@ -95,9 +93,13 @@ func (d *decoder) list(name string) []value {
 
 // texts returns a list of strings.
 func (d *decoder) texts(name string) []string {
-	var ss []string
-	for _, v := range d.list(name) {
-		ss = append(ss, v.AsString())
+	vs := d.list(name)
+	if len(vs) == 0 {
+		return nil
+	}
+	ss := make([]string, len(vs))
+	for i, v := range vs {
+		ss[i] = v.AsString()
 	}
 	return ss
 }

@@ -196,8 +196,9 @@ func (d *decoder) get(name string) (value, bool) {
 	if a == nil || a.each {
 		return d.find(name)
 	}
-	f, ok := d.ev.fixed[a]
-	if !ok {
+	f := d.ev.fixed[a]
+	if f == nil {
+		f = &fixed{}
 		once := *d
 		once.res = &f.res
 		f.value, f.ok = once.find(name)

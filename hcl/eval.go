@@ -25,7 +25,7 @@ type evaluator struct {
 	instances map[*decl][]*instance
 	objects   map[*decl]map[string]cty.Value // by key of for_each
 	scopes    map[*block]*scope
-	fixed     map[*attr]fixed
+	fixed     map[*attr]*fixed
 	functions *hcl.EvalContext
 	total     int      // instances and stages so far
 	stack     []string // what is being evaluated, outermost first
@@ -42,7 +42,7 @@ func newEvaluator(f *File, base *evaluator, inputs graph.Inputs) *evaluator {
 	return &evaluator{
 		f: f, base: base, inputs: inputs, ran: ran,
 		locals: map[string]cty.Value{}, blocks: map[string]cty.Value{},
-		instances: map[*decl][]*instance{}, objects: map[*decl]map[string]cty.Value{}, scopes: map[*block]*scope{}, fixed: map[*attr]fixed{},
+		instances: map[*decl][]*instance{}, objects: map[*decl]map[string]cty.Value{}, scopes: map[*block]*scope{}, fixed: map[*attr]*fixed{},
 		functions: f.functionsOnly(),
 	}
 }

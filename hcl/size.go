@@ -1,7 +1,6 @@
 package bottlefile
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/zclconf/go-cty/cty"
@@ -14,37 +13,51 @@ const (
 	maxBits     = 4096     // of a number's binary exponent
 )
 
-var errTooLarge = errors.New("value too large")
-
 // tooLarge says why a value exceeds the bounds, or returns "".
 func tooLarge(v cty.Value) string {
-	elements, text, why := 0, 0, ""
-	err := cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
-		v, _ = v.Unmark()
-		elements++
-		if v.IsKnown() && !v.IsNull() {
-			switch v.Type() {
-			case cty.String:
-				text += len(v.AsString())
-			case cty.Number:
-				if e := v.AsBigFloat().MantExp(nil); e > maxBits || e < -maxBits {
-					why = fmt.Sprintf("has a number beyond 2 to the power of %d", maxBits)
-				}
+	var m measure
+	m.add(v)
+	return m.why
+}
+
+// measure is what is in a value so far.
+type measure struct {
+	elements, text int
+	why            string // it is too much
+}
+
+// add counts a value and all that is in it, and stops where it is too much.
+func (m *measure) add(v cty.Value) {
+	if m.why != "" {
+		return
+	}
+	v, _ = v.Unmark()
+	ty := v.Type()
+	m.elements++
+	if v.IsKnown() && !v.IsNull() {
+		switch {
+		case ty == cty.String:
+			m.text += len(v.AsString())
+		case ty == cty.Number:
+			if e := v.AsBigFloat().MantExp(nil); e > maxBits || e < -maxBits {
+				m.why = fmt.Sprintf("has a number beyond 2 to the power of %d", maxBits)
+			}
+		case ty.IsObjectType():
+			for name := range ty.AttributeTypes() {
+				m.add(v.GetAttr(name))
+			}
+		case v.CanIterateElements():
+			for it := v.ElementIterator(); it.Next() && m.why == ""; {
+				_, e := it.Element()
+				m.add(e)
 			}
 		}
-		switch {
-		case elements > maxElements:
-			why = fmt.Sprintf("has more than %d elements", maxElements)
-		case text > maxText:
-			why = fmt.Sprintf("has more than %d MiB of text", maxText>>20)
-		}
-		if why != "" {
-			return false, errTooLarge
-		}
-		return true, nil
-	})
-	if err != nil {
-		return why
 	}
-	return ""
+	switch {
+	case m.why != "":
+	case m.elements > maxElements:
+		m.why = fmt.Sprintf("has more than %d elements", maxElements)
+	case m.text > maxText:
+		m.why = fmt.Sprintf("has more than %d MiB of text", maxText>>20)
+	}
 }
