@@ -177,3 +177,6 @@ func textFunc(description string, impl func(string) (string, error)) function.Fu
 		},
 	})
 }
+
+// HasFunction tells whether expressions of a bottle file can call a function.
+func HasFunction(name string) bool { return functionDocs[name].text != "" }

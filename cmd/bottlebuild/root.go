@@ -24,11 +24,7 @@ by what it was made from: what has not changed does not run again.`,
 			if len(args) == 0 {
 				return nil
 			}
-			text := fmt.Sprintf("there is no command %q", args[0])
-			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				text += fmt.Sprintf("; did you mean %q?", s[0])
-			}
-			return usageError("%s\nSee: bottlebuild --help", text)
+			return unknownCommand(cmd, args[0])
 		},
 		SuggestionsMinimumDistance: 2,
 		SilenceErrors:              true,
@@ -51,13 +47,57 @@ by what it was made from: what has not changed does not run again.`,
 	root.AddCommand(
 		newRunCommand(a), newPlanCommand(a), newWhyCommand(a), newRunsCommand(a), newGraphCommand(a), newValidateCommand(a),
 		newPsCommand(a), newExecCommand(a), newStopCommand(a), newDownCommand(a),
-		newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),
+		newInitCommand(a), newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),
 	)
+	root.SetHelpCommand(newHelpCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true
 		c.Args = usageArgs(c.Args)
 	}
 	return root
+}
+
+// unknownCommand is the error of a command that cmd does not have.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	text := fmt.Sprintf("there is no command %q", name)
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		text += fmt.Sprintf("; did you mean %q?", s[0])
+	}
+	return usageError("%s\nSee: %s --help", text, cmd.CommandPath())
+}
+
+// newHelpCommand is cobra's, but for commands that are not there: those are an
+// error of usage.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if at, _, err := cmd.Root().Find(args); err == nil {
+				for _, c := range at.Commands() {
+					if c.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, rest, err := cmd.Root().Find(args)
+			if at == nil {
+				at = cmd.Root()
+			}
+			if err != nil && len(rest) == 0 {
+				rest = args
+			}
+			if len(rest) > 0 {
+				return unknownCommand(at, rest[0])
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
 }
 
 // usageArgs makes a wrong number of arguments an error of usage.
