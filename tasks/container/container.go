@@ -6,7 +6,8 @@
 // does not: images, and everything that runs in a machine. So layers are
 // unpacked within bounds and confined to their directory; no path, user or link
 // of a machine is resolved by the host (see package machineinit); and the host
-// mounts a machine's disk without devices.
+// mounts a machine's disk without devices. What a machine may reach is enforced
+// outside of it (see package uplink).
 //
 // The state directory holds, all of it private to root:
 //
@@ -31,6 +32,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/container/uplink"
 )
 
 // Config says with what a [Backend] works.
@@ -47,6 +49,9 @@ type Config struct {
 	Init string
 	// StopGrace is how long a machine has to stop by itself; 10 s if zero.
 	StopGrace time.Duration
+	// ResolvConf is the resolv.conf(5) whose name servers machines' names are
+	// looked up at; /etc/resolv.conf if empty.
+	ResolvConf string
 	// Limits bound what is unpacked of one image.
 	Limits Limits
 }
@@ -68,6 +73,7 @@ const PIDsLimit = 8192
 
 const (
 	defaultRuntime   = "runc"
+	defaultResolv    = "/etc/resolv.conf"
 	defaultStopGrace = 10 * time.Second
 	defaultEntries   = 2_000_000
 	defaultBytes     = 64 << 30
@@ -91,6 +97,9 @@ func New(c Config) *Backend {
 	}
 	if c.StopGrace == 0 {
 		c.StopGrace = defaultStopGrace
+	}
+	if c.ResolvConf == "" {
+		c.ResolvConf = defaultResolv
 	}
 	if c.Limits.Entries == 0 {
 		c.Limits.Entries = defaultEntries
@@ -122,8 +131,13 @@ func (b *Backend) Validate(s backend.Spec) error {
 	if err := checkName(s.Name); err != nil {
 		errs = append(errs, err)
 	}
-	if n := s.Network; n != nil && (n.Open || len(n.AllowHosts) > 0 || len(n.AllowCIDRs) > 0) {
-		fail(`network: %w: the container backend lets machines reach nothing outside, and this asks for more; use backend = "smolvm" or drop the network block`, backend.ErrUnsupported)
+	if n := s.Network; n != nil {
+		if err := (uplink.Config{Hosts: n.AllowHosts, CIDRs: n.AllowCIDRs}).Check(); err != nil {
+			fail("network: %w", err)
+		}
+		if n.Open && len(n.AllowHosts)+len(n.AllowCIDRs) > 0 {
+			fail("network: it is open and has a list of what it may reach; remove one of the two")
+		}
 	}
 	if s.StorageGiB > 0 {
 		fail(`storage: %w: the container backend cannot bound a machine's disk; use backend = "smolvm" or drop storage`, backend.ErrUnsupported)

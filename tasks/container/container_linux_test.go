@@ -103,7 +103,7 @@ func TestConformance(t *testing.T) {
 					states = append(states, state)
 					return New(Config{Store: s, StateDir: state, Runtime: runtime, Init: init})
 				},
-				DeterministicPack: true, RunsEntrypoint: true, Isolated: true, NoNetwork: true, TTY: true,
+				DeterministicPack: true, RunsEntrypoint: true, Isolated: true, TTY: true,
 			})
 			for _, state := range states {
 				wantNothingLeft(t, state)

@@ -82,7 +82,7 @@ func (b *Backend) makeDir(m *machine) error {
 	if err := os.Chmod(b.file(m.Spec.Name, "upper"), 0o755); err != nil {
 		return err
 	}
-	for name, content := range etcFiles(m.Spec.Name) {
+	for name, content := range etcFiles(m.Spec) {
 		if err := os.WriteFile(b.file(m.Spec.Name, "etc/"+name), []byte(content), 0o600); err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (b *Backend) boot(ctx context.Context, m *machine) error {
 	if err := writeState(b.file(name, "config.json"), spec); err != nil {
 		return err
 	}
-	pid, err := b.launch(ctx, rt, name)
+	pid, err := b.launch(ctx, rt, m, r)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,8 @@ func (b *Backend) boot(ctx context.Context, m *machine) error {
 
 // launch has the runtime make the machine and, when its network is up, start it.
 // It returns the number of the machine's first process.
-func (b *Backend) launch(ctx context.Context, rt oci, name string) (pid int, err error) {
+func (b *Backend) launch(ctx context.Context, rt oci, m *machine, r *run) (pid int, err error) {
+	name := m.Spec.Name
 	console, err := os.OpenFile(b.file(name, "console.log"), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return 0, err
@@ -222,6 +223,9 @@ func (b *Backend) launch(ctx context.Context, rt oci, name string) (pid int, err
 	}
 	if err := inNetwork(pid, loopbackUp); err != nil {
 		return 0, fmt.Errorf("bring up the loopback: %w", err)
+	}
+	if r.Uplink, err = b.connect(ctx, m.Spec.Network, pid); err != nil {
+		return 0, err
 	}
 	return pid, rt.call(ctx, b.dir(name), "start", b.id(name))
 }

@@ -43,6 +43,7 @@ type run struct {
 	// The rest is zero until the machine is up.
 	process
 	Forwarder process `json:"forwarder"` // see publish; zero if no port is published
+	Uplink    process `json:"uplink"`    // see connect; zero if the machine reaches nothing
 	Lower     uint64  `json:"lower"`     // inode of the unpacked image that is mounted
 }
 
@@ -150,6 +151,9 @@ func (b *Backend) intact(m *machine, r *run) error {
 	}
 	if len(m.Spec.Ports) > 0 && !r.Forwarder.alive() {
 		return errors.New("its ports are no longer published")
+	}
+	if networked(m.Spec.Network) && !r.Uplink.alive() {
+		return errors.New("its network is gone")
 	}
 	return nil
 }

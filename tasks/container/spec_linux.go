@@ -14,7 +14,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/container/machineinit"
+	"bottlebuild/tasks/container/uplink"
 )
 
 // initPath is where a machine sees the init binary: below /dev, which is no part
@@ -122,8 +124,9 @@ func (m *machine) ociSpec(dir, cgroup string) (*specs.Spec, error) {
 			RootfsPropagation: "private",
 			MaskedPaths:       maskedPaths,
 			ReadonlyPaths:     readonlyPaths,
-			// The network is the machine's own: any of its users may serve any port.
-			Sysctl: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+			// The network is the machine's own: any of its users may serve any port,
+			// and ping.
+			Sysctl: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"},
 		},
 	}
 	if s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s); err != nil {
@@ -199,12 +202,16 @@ func countsSwap() bool {
 
 func ptr[T any](v T) *T { return &v }
 
-// etcFiles are those that a machine has in place of the image's. There is no
-// network, so no name server either.
-func etcFiles(name string) map[string]string {
+// etcFiles are those that a machine has in place of the image's. One that reaches
+// nothing has no name server either.
+func etcFiles(s backend.Spec) map[string]string {
+	resolv := ""
+	if networked(s.Network) {
+		resolv = "nameserver " + uplink.Gateway.Addr().String() + "\n"
+	}
 	return map[string]string{
-		"hostname":    name + "\n",
-		"hosts":       "127.0.0.1\tlocalhost " + name + "\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-		"resolv.conf": "",
+		"hostname":    s.Name + "\n",
+		"hosts":       "127.0.0.1\tlocalhost " + s.Name + "\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+		"resolv.conf": resolv,
 	}
 }

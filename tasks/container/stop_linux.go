@@ -96,8 +96,8 @@ func (b *Backend) clear(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		// It ends by itself, but its ports must be free when this returns.
-		if err := r.Forwarder.end(); err != nil {
+		// They end by themselves, but ports must be free when this returns.
+		if err := errors.Join(r.Forwarder.end(), r.Uplink.end()); err != nil {
 			return err
 		}
 	}

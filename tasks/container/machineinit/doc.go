@@ -29,6 +29,10 @@ const (
 	//
 	//	forward PORT…
 	Forward = "forward"
+	// Uplink runs on the host, see package uplink for its descriptors:
+	//
+	//	uplink
+	Uplink = "uplink"
 )
 
 // What Exec ends with if it cannot run the command; shells and docker do the same.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"bottlebuild/tasks/container/uplink"
 )
 
 // Main does what args ask for, which is one of the forms above, and returns the
@@ -35,6 +37,8 @@ func Main(args []string) int {
 		return 0
 	case len(args) >= 2 && args[0] == Forward:
 		return forward(args[1:])
+	case len(args) == 1 && args[0] == Uplink:
+		return uplink.Main()
 	}
 	return complain("read the command line", errors.New("this runs only inside machines"))
 }
