@@ -79,7 +79,10 @@ func (a *app) report(err error) int {
 	if errors.As(err, &coded) && coded.err == nil || err == nil {
 		return code
 	}
+	unquote := a.job().Quote() // an error may hold what a build has printed
 	fmt.Fprintf(a.stderr, "bottlebuild: %v\n", err)
+	unquote()
+	a.annotateNodes(err)
 	var fs unix.Statfs_t
 	const little = 64 << 20 // bytes
 	if code == exitDiskFull && unix.Statfs(a.cacheDir(), &fs) == nil && uint64(fs.Bavail)*uint64(fs.Bsize) < little {

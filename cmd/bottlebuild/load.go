@@ -141,6 +141,7 @@ func (a *app) diagnose(file *bottlefile.File, diags bottlefile.Diagnostics) erro
 	if err := bottlefile.WriteDiagnostics(a.stderr, file, diags, width, a.color(a.stderr)); err != nil {
 		return err
 	}
+	a.annotate(file, diags)
 	if !diags.HasErrors() {
 		return nil
 	}

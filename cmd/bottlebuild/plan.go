@@ -75,6 +75,9 @@ func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := a.tellPlan(&p); err != nil {
+		return err
+	}
 	if f.detailedCode && p.count(graph.Hit) < len(p.Nodes) {
 		return &exitError{code: exitWork}
 	}
@@ -113,11 +116,7 @@ func writePlan(w io.Writer, p *planJSON, color bool) error {
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	for _, s := range p.Nodes {
-		what := string(s.Decision)
-		if s.Action != "" && s.Decision != graph.Hit {
-			what += " (" + s.Action + ")"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", what, s.Address, reasonLine(s.Reasons))
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", s.what(), s.Address, reasonLine(s.Reasons))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -132,14 +131,26 @@ func writePlan(w io.Writer, p *planJSON, color bool) error {
 			return err
 		}
 	}
-	text := fmt.Sprintf("\n%d to run, %d maybe, %d up to date.", p.count(graph.Run), p.count(graph.Maybe), p.count(graph.Hit))
-	if _, err := fmt.Fprintln(w, text); err != nil {
+	if _, err := fmt.Fprintf(w, "\n%s\n", p.counts()); err != nil {
 		return err
 	}
 	if f := p.Forecast; f != nil && f.WorkSeconds > 0 {
 		return writeForecast(w, f)
 	}
 	return nil
+}
+
+// counts says how many nodes there are of each decision.
+func (p *planJSON) counts() string {
+	return fmt.Sprintf("%d to run, %d maybe, %d up to date.", p.count(graph.Run), p.count(graph.Maybe), p.count(graph.Hit))
+}
+
+// what is the decision, with what the work amounts to where that says more.
+func (s *stepJSON) what() string {
+	if s.Action != "" && s.Decision != graph.Hit {
+		return string(s.Decision) + " (" + s.Action + ")"
+	}
+	return string(s.Decision)
 }
 
 func writeForecast(w io.Writer, f *forecastJSON) error {

@@ -110,13 +110,16 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read}
 	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
 	x.record = s.history().Start(c.file.Project(), version(), targetsOf(&sel, args), start)
+	endGroup := a.job().Group("bottlebuild run " + c.file.Project())
 	report, err := x.planAndExecute(ctx)
+	endGroup()
 	outputs, err := a.finish(ctx, f, x, report, err)
 	if err := x.recordEnd(ctx, report, err); err != nil && !a.rawProgress {
 		fmt.Fprintln(a.stderr, "bottlebuild:", err) // what was done is done
 	}
 	if report != nil && err == nil || reported(report) {
 		a.summarize(report, time.Since(start), f.progress)
+		err = errors.Join(err, a.tellRun(c.file.Project(), report, outputs, time.Since(start)))
 	}
 	if err != nil {
 		return err
@@ -164,11 +167,20 @@ func (a *app) finish(ctx context.Context, f *runFlags, x *execution, report *gra
 // unplanned is the report of a run of which nodes could not be planned.
 func unplanned(err error) *graph.Report {
 	r := &graph.Report{}
+	for _, e := range nodeErrors(err) {
+		r.Results = append(r.Results, &graph.Result{Node: e.Node, Status: graph.Failed, Err: e.Err})
+	}
+	return r
+}
+
+// nodeErrors returns the errors of nodes that err joins.
+func nodeErrors(err error) []*graph.NodeError {
+	var found []*graph.NodeError
 	var visit func(error)
 	visit = func(err error) {
 		switch e := err.(type) {
 		case *graph.NodeError:
-			r.Results = append(r.Results, &graph.Result{Node: e.Node, Status: graph.Failed, Err: e.Err})
+			found = append(found, e)
 		case interface{ Unwrap() []error }:
 			for _, err := range e.Unwrap() {
 				visit(err)
@@ -178,7 +190,7 @@ func unplanned(err error) *graph.Report {
 		}
 	}
 	visit(err)
-	return r
+	return found
 }
 
 // planError makes what keeps nodes from being described an error of the bottle

@@ -14,14 +14,21 @@ func (a *app) summarize(r *graph.Report, took time.Duration, mode string) {
 	if mode == "quiet" || mode == "rawjson" {
 		return
 	}
+	for _, res := range r.Results {
+		if res.Status == graph.Skipped && !errors.Is(res.Err, errInterrupted) {
+			fmt.Fprintf(a.stderr, "skipped %s: %v\n", res.Node.Address, res.Err)
+		}
+	}
+	fmt.Fprintln(a.stderr, countsText(r, took))
+}
+
+// countsText says how the nodes ended, how long it took, and what was saved.
+func countsText(r *graph.Report, took time.Duration) string {
 	count := map[graph.Status]int{}
 	var saved time.Duration
 	for _, res := range r.Results {
 		count[res.Status]++
 		saved += res.Saved
-		if res.Status == graph.Skipped && !errors.Is(res.Err, errInterrupted) {
-			fmt.Fprintf(a.stderr, "skipped %s: %v\n", res.Node.Address, res.Err)
-		}
 	}
 	text := fmt.Sprintf("%d ran, %d cached", count[graph.Ran], count[graph.Cached])
 	for _, s := range []graph.Status{graph.Failed, graph.Skipped} {
@@ -33,7 +40,7 @@ func (a *app) summarize(r *graph.Report, took time.Duration, mode string) {
 	if saved > 0 {
 		text += fmt.Sprintf(" (the cache saved %s)", shortDuration(saved))
 	}
-	fmt.Fprintln(a.stderr, text)
+	return text
 }
 
 // shortDuration rounds to what a reader wants to know.
