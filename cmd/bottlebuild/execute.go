@@ -60,6 +60,7 @@ type execution struct {
 	in      *input // what a saved plan is compared with
 	record  *history.Recorder
 	reasons map[string][]graph.Reason
+	watch   *watch // or nil
 }
 
 // planAndExecute runs the nodes, once more if something in the cache turns out
@@ -68,9 +69,9 @@ type execution struct {
 func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 	x.reasons = map[string][]graph.Reason{}
 	for again := false; ; again = true {
-		plan, err := x.runner.Plan(ctx, x.chosen.nodes)
+		plan, err := x.plan(ctx)
 		if err != nil {
-			return nil, planError(err)
+			return nil, err
 		}
 		if x.saved != nil {
 			if err := x.saved.verify(ctx, x.session, x.runner, plan, x.in, x.chosen.file); err != nil {
@@ -81,6 +82,9 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 			x.reasons[s.Node.Address] = s.Reasons
 		}
 		report, err := x.execute(ctx, plan)
+		if err == nil {
+			err = x.watch.followRun(ctx, x, plan)
+		}
 		if err != nil {
 			return report, err
 		}
@@ -92,6 +96,21 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 			fmt.Fprintf(x.stderr, "bottlebuild: %v\nbottlebuild: what made it runs again\n", failure)
 		}
 		x.verify(report)
+	}
+}
+
+// plan makes the plan. With --watch, what it was made of is watched from before
+// it was looked at.
+func (x *execution) plan(ctx context.Context) (*graph.Plan, error) {
+	for {
+		plan, err := x.runner.Plan(ctx, x.chosen.nodes)
+		grown, werr := x.watch.follow(ctx, x, plan)
+		if err != nil {
+			return nil, planError(err)
+		}
+		if werr != nil || !grown {
+			return plan, werr
+		}
 	}
 }
 
@@ -116,6 +135,7 @@ func (x *execution) execute(ctx context.Context, plan *graph.Plan) (*graph.Repor
 	if run+maybe == 0 {
 		return runner.Run(ctx, plan), nil
 	}
+	x.watch.tell(x.app, plan)
 	if err := x.record.Begin(); err != nil {
 		return nil, err
 	}

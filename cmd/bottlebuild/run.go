@@ -24,6 +24,8 @@ type runFlags struct {
 	keepGoing bool
 	timeout   time.Duration
 	retries   int
+	again     bool   // --watch
+	watch     *watch // with --watch
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -44,12 +46,22 @@ verification failed, 130 interrupted.`,
   bottlebuild run bottles.hcl image.base 'bottle.agent["claude"]'
   bottlebuild run --until pack --force image.base
   bottlebuild run today.plan
+  bottlebuild run --watch --keep-going
   bottlebuild run --var node=22 --keep-going --metadata-file out.json`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), &f, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if f.again {
+				return a.watchRun(cmd.Context(), &f, args)
+			}
+			return a.run(cmd.Context(), &f, args)
+		},
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
+	fl.BoolVarP(&f.again, "watch", "w", false, "run again whenever a file changes that counts, until interrupted")
 	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: "+strings.Join(progressModes, ", "))
 	fl.StringVar(&f.metadata, "metadata-file", "", "write what was done, and the outputs, to this file as JSON")
 	addJobs(cmd, &f.jobs)
@@ -75,9 +87,6 @@ func (f *runFlags) check() error {
 
 func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	start := time.Now()
-	if err := f.check(); err != nil {
-		return err
-	}
 	// Whoever reads the file must not take an earlier run's for this one's.
 	if f.metadata != "" {
 		if err := writeMetadata(f.metadata, &graph.Report{}, nil); err != nil {
@@ -95,6 +104,9 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 			return err
 		}
 	}
+	if f.watch != nil {
+		sel.read = &input{}
+	}
 	c, err := a.choose(ctx, &sel, args)
 	if err != nil {
 		return err
@@ -107,7 +119,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err := s.store.Sweep(24 * time.Hour); err != nil {
 		return err
 	}
-	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read}
+	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read, watch: f.watch}
 	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
 	x.record = s.history().Start(c.file.Project(), version(), targetsOf(&sel, args), start)
 	endGroup := a.job().Group("bottlebuild run " + c.file.Project())
@@ -116,6 +128,9 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	outputs, err := a.finish(ctx, f, x, report, err)
 	if err := x.recordEnd(ctx, report, err); err != nil && !a.rawProgress {
 		fmt.Fprintln(a.stderr, "bottlebuild:", err) // what was done is done
+	}
+	if f.watch.idle(report, err) {
+		return nil
 	}
 	if report != nil && err == nil || reported(report) {
 		a.summarize(report, time.Since(start), f.progress)

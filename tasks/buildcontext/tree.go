@@ -2,6 +2,8 @@ package buildcontext
 
 import (
 	"bytes"
+	"path/filepath"
+	"strings"
 
 	"bottlebuild/cache"
 )
@@ -47,3 +49,17 @@ func newTree(dir string, listing []byte, d *directory) *Tree {
 // attribute counts if BuildKit's own content hash counts it: all but com.apple.*,
 // system.* and security.*, though with security.capability.
 func (t *Tree) Listing() []byte { return t.listing }
+
+// Dirs returns the paths of the directory itself and of those in the listing.
+func (t *Tree) Dirs() []string {
+	dirs := []string{t.dir}
+	for line := range strings.Lines(string(t.listing)) {
+		if kind(line[0]) != kindDir {
+			continue
+		}
+		if e, err := parseEntry(strings.TrimSuffix(line, "\n")); err == nil {
+			dirs = append(dirs, filepath.Join(t.dir, filepath.FromSlash(e.path)))
+		}
+	}
+	return dirs
+}
