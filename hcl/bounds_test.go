@@ -108,36 +108,3 @@ func TestCancelledLoad(t *testing.T) {
 		t.Errorf("got %v", diags)
 	}
 }
-
-func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/valid/*.hcl", "testdata/invalid/*.hcl"} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil || len(paths) == 0 {
-			f.Fatal("no seeds", err)
-		}
-		for _, p := range paths {
-			b, err := os.ReadFile(p)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(b)
-		}
-	}
-	dir := project(f)
-	f.Fuzz(func(t *testing.T, source []byte) {
-		file, diags := Load(context.Background(), Options{Path: "f.hcl", Dir: dir, Source: source, maxIterations: 10_000})
-		nodes, _ := file.Nodes(nil)
-		if diags.HasErrors() && len(nodes) > 0 {
-			t.Error("nodes of a file with errors")
-		}
-		for _, n := range nodes {
-			if _, err := n.Bind(outputsFor(n)); err != nil {
-				t.Logf("%s: %v", n.Address, err) // what is known late may not be valid
-			}
-		}
-		file.Outputs(nil)
-		if err := WriteDiagnostics(&bytes.Buffer{}, file, diags, 80, true); err != nil {
-			t.Error(err)
-		}
-	})
-}
