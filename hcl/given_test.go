@@ -3,6 +3,8 @@ package bottlefile
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
@@ -248,5 +250,51 @@ bottle "b" {
 	export, _ := nodes[1].Bind(nil)
 	if image.(tasks.Image).Ref != "busybox:1" || export.(tasks.Export).Path != dir+"/c.tar" {
 		t.Errorf("got %+v, %+v", image, export)
+	}
+}
+
+// TestSetInstance sets attributes of some instances only, whatever the order.
+func TestSetInstance(t *testing.T) {
+	const source = `
+variable "many" { default = 7 }
+bottle "b" {
+  for_each = { "a/x" = 1, "a/y" = 2, b = 3 }
+  image    = "alpine:3"
+  machine {
+    name = replace(each.key, "/", "-")
+    cpus = each.value
+    dynamic "port" {
+      for_each = [each.value]
+      content {
+        host  = 80 + port.value
+        guest = 80
+      }
+    }
+  }
+}`
+	for _, c := range []struct {
+		sets []string
+		want string
+	}{
+		{[]string{`bottle.b["a/x"].machine.cpus=5`}, "5 2 3"},
+		{[]string{"bottle.b[a/x].machine.cpus=var.many", "bottle.b[b].machine.cpus=each.value + 1"}, "7 2 4"},
+		{[]string{"bottle.b[a/?].machine.cpus=5"}, "5 5 3"},
+		{[]string{"*.b[b].machine.cpus=5", "bottle.b.machine.cpus=6"}, "6 6 5"},
+		{[]string{"bottle.b[b].machine.cpus=5", "bottle.b[b].machine.cpus=6"}, "1 2 6"},
+	} {
+		f, diags := Load(context.Background(), Options{Path: "bottles.hcl", Dir: t.TempDir(), Source: []byte(source), Sets: c.sets})
+		if diags.HasErrors() {
+			t.Error(render80(t, f, diags))
+			continue
+		}
+		var got []string
+		for _, u := range f.units {
+			if m, ok := u.res.params.(tasks.Machine); ok {
+				got = append(got, strconv.Itoa(m.CPUs))
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%q: got %s, want %s", c.sets, s, c.want)
+		}
 	}
 }

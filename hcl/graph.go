@@ -57,6 +57,7 @@ func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 		_, diags := ev.output(o)
 		ev.diags = append(ev.diags, diags...)
 	}
+	ev.diags = append(ev.diags, f.checkInstanceSets()...)
 	ev.diags = append(ev.diags, f.link()...)
 	ev.diags = append(ev.diags, f.checkTogether()...)
 	for _, g := range f.groups {

@@ -44,6 +44,7 @@ type instance struct {
 	key     string // of for_each
 	address string // `image.agent["claude"]`
 	each    cty.Value
+	block   *block    // the declaration's, or one with what --set has for this instance
 	image   cty.Value // of images: the capsule that stands for it
 	body    *block    // with the blocks that dynamic ones make, see evaluator.body
 	machine machineName
@@ -91,7 +92,9 @@ func (ev *evaluator) expand(d *decl) []*instance {
 	if ev.count(d, len(elements)) {
 		for _, k := range sortedKeys(elements) {
 			each := cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(k), "value": elements[k]})
-			is = append(is, newInstance(d, k, each))
+			i := newInstance(d, k, each)
+			i.block = ev.f.blockOf(d, k)
+			is = append(is, i)
 		}
 	}
 	ev.instances[d] = is
@@ -113,7 +116,7 @@ func (ev *evaluator) again(d *decl, is []*instance) []*instance {
 }
 
 func newInstance(d *decl, key string, each cty.Value) *instance {
-	i := &instance{decl: d, key: key, address: d.address(), each: each}
+	i := &instance{decl: d, key: key, address: d.address(), each: each, block: d.block}
 	if d.forEach != nil {
 		i.address += "[" + strconv.Quote(key) + "]"
 	}

@@ -60,6 +60,9 @@ func bodySchema(s *BlockSchema, path string) schemaNode {
 	for _, b := range s.Blocks {
 		properties[b.Name] = blockSchema(b, path+b.Name+".")
 	}
+	if s.Dynamic {
+		properties[dynamicSchema.Name] = dynamicBlocks(s, path)
+	}
 	n["properties"] = properties
 	n["additionalProperties"] = false
 	if len(required) > 0 {
@@ -81,6 +84,34 @@ func blockSchema(s *BlockSchema, path string) schemaNode {
 		n = oneOrMore(n)
 	}
 	return n
+}
+
+// dynamicBlocks describes the dynamic blocks in a block of a schema, by the kind of
+// block that they make.
+func dynamicBlocks(s *BlockSchema, path string) schemaNode {
+	kinds := schemaNode{"//": schemaNode{"description": "A comment."}}
+	for _, b := range s.Blocks {
+		required := []string{"for_each", "content"}
+		properties := schemaNode{
+			"//":      schemaNode{"description": "A comment."},
+			"content": oneOrMore(bodySchema(b, path+b.Name+".")),
+		}
+		for _, a := range dynamicSchema.Attrs {
+			switch {
+			case a.Name != "labels":
+				properties[a.Name] = attrSchema(a, "dynamic."+a.Name)
+			case len(b.Labels) > 0:
+				properties[a.Name] = attrSchema(a, "dynamic."+a.Name)
+				required = append(required, a.Name)
+			}
+		}
+		kinds[b.Name] = oneOrMore(schemaNode{
+			"type": "object", "properties": properties, "required": required, "additionalProperties": false,
+		})
+	}
+	return oneOrMore(schemaNode{
+		"type": "object", "description": dynamicSchema.Doc, "properties": kinds, "additionalProperties": false,
+	})
 }
 
 func oneOrMore(n schemaNode) schemaNode {

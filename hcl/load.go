@@ -54,6 +54,8 @@ type File struct {
 	groups       []*group
 	outputs      []*output
 
+	instanceSets map[*block][]*instanceSetting // by the block of a declaration
+
 	files      *fileReader
 	functions  map[string]function.Function
 	iterations iterations
@@ -77,7 +79,9 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 		opts:    o,
 		sources: map[string]*hcl.File{},
 		locals:  map[string]*attr{},
-		files:   &fileReader{dir: o.Dir, seen: map[string]fileContent{}},
+
+		instanceSets: map[*block][]*instanceSetting{},
+		files:        &fileReader{dir: o.Dir, seen: map[string]fileContent{}},
 	}
 	bodies, diags := f.parse()
 	if diags.HasErrors() {

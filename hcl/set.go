@@ -38,7 +38,7 @@ type setting struct {
 // is an error.
 func (f *File) applySet(top *block, text string) hcl.Diagnostics {
 	fail := func(format string, args ...any) hcl.Diagnostics {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Invalid --set", Detail: fmt.Sprintf(format, args...)}}
+		return hcl.Diagnostics{invalidSet(format, args...)}
 	}
 	const form = "Write it as --set 'bottle.NAME.machine.cpus=2'; * stands for any name."
 	steps, value, ok := splitSet(text)
@@ -46,9 +46,6 @@ func (f *File) applySet(top *block, text string) hcl.Diagnostics {
 		return fail("%q is not of the form KIND.NAME.ATTRIBUTE=VALUE. %s", text, form)
 	}
 	name := text[:len(text)-len(value)-1]
-	if steps[1].selector != "" {
-		return fail("--set %s: a key in brackets names one instance, and --set changes all of a declaration's. Leave the key out.", name)
-	}
 	source := fmt.Sprintf("<--set %s>", name)
 	f.sources[source] = &hcl.File{Bytes: []byte(value)}
 	s := &setting{path: name, at: placeIn([]byte(value), 0, source)}
@@ -63,7 +60,11 @@ func (f *File) applySet(top *block, text string) hcl.Diagnostics {
 		var names []string
 		for _, b := range top.blocks[kind.Name] {
 			names = append(names, b.label())
-			if steps[1].matches(b.label()) {
+			switch key := steps[1].selector; {
+			case !steps[1].matches(b.label()):
+			case key != "":
+				f.forInstances(b, s, key, steps[2:])
+			default:
 				s.in(b, kind.Name+"."+b.label(), steps[2:], 2)
 			}
 		}
@@ -74,6 +75,10 @@ func (f *File) applySet(top *block, text string) hcl.Diagnostics {
 		return fail("--set %s sets nothing. %s", name, s.why)
 	}
 	return s.diags
+}
+
+func invalidSet(format string, args ...any) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid --set", Detail: fmt.Sprintf(format, args...)}
 }
 
 // stop notes why an attempt ended, if none before it came further.

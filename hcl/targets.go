@@ -208,7 +208,7 @@ func (f *File) match(pattern string) ([]*unit, bool) {
 func (f *File) imagesOf(d *decl) []*unit {
 	var us []*unit
 	for _, i := range f.eval.instances[d] {
-		src, ok := f.eval.decoder(d.block, i.each).source(i)
+		src, ok := f.eval.decoder(i.block, i.each).source(i)
 		for _, u := range f.units {
 			if ok && u.node.Address == src.address {
 				us = append(us, u)

@@ -5,8 +5,16 @@
 # set bottle.*.push[0].tags=["a"]
 # set bottle.x.export[1].path=a.tar
 # set bottle.x["k"].image=alpine:3
+# set bottle.many["adda"].machine.cpus=2
+# set bottle.many["ada"].machine.cpu=2
+# set bottle.many["ada"].for_each={}
 # set bottle.x
 # set variable.v.default=1
+bottle "many" {
+  for_each = toset(["ada", "grace"])
+  image    = "alpine:3"
+  machine {}
+}
 bottle "x" {
   image = "alpine:3"
   export {
@@ -17,11 +25,14 @@ bottle "x" {
   }
 }
 # nowhere: Did you mean "bottle"?
-# nowhere: No bottle is named "y". There is: x.
+# nowhere: No bottle is named "y". There is: many, x.
 # nowhere: Did you mean "machine"?
 # nowhere: There is no attribute "cpu" in a machine block. Did you mean "cpus"?
-# nowhere: bottle.x has no such push block
+# nowhere: bottle.many has no such push block
 # nowhere: bottle.x has no such export block
-# nowhere: a key in brackets names one instance
+# nowhere: bottle.x has no for_each, so it has no instance "k"
+# nowhere: bottle.many has no instance "adda". Did you mean "ada"?
+# nowhere: There is no attribute "cpu" in a machine block. Did you mean "cpus"?
+# nowhere: for_each is not an instance's
 # nowhere: "bottle.x" is not of the form KIND.NAME.ATTRIBUTE=VALUE
 # nowhere: No attribute of a "variable" can be set
