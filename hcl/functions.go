@@ -162,12 +162,15 @@ func checkJSON(args []cty.Value) error {
 	return nil
 }
 
+// notNull is of functions whose result is never null, also before it is known.
+func notNull(b *cty.RefinementBuilder) *cty.RefinementBuilder { return b.NotNull() }
+
 // textFunc makes a function from one string to another.
 func textFunc(description string, impl func(string) (string, error)) function.Function {
 	return function.New(&function.Spec{
 		Description: description,
 		Params:      []function.Parameter{{Name: "str", Type: cty.String}},
-		Type:        function.StaticReturnType(cty.String),
+		Type:        function.StaticReturnType(cty.String), RefineResult: notNull,
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			s, err := impl(args[0].AsString())
 			if err != nil {

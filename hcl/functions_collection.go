@@ -21,7 +21,7 @@ func truthFunc(description string, decisive bool) function.Function {
 	return function.New(&function.Spec{
 		Description: description,
 		Params:      []function.Parameter{{Name: "list", Type: cty.List(cty.Bool)}},
-		Type:        function.StaticReturnType(cty.Bool),
+		Type:        function.StaticReturnType(cty.Bool), RefineResult: notNull,
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			unknown := false
 			for it := args[0].ElementIterator(); it.Next(); {
@@ -43,8 +43,9 @@ func truthFunc(description string, decisive bool) function.Function {
 
 // coalesceFunc also passes over empty strings.
 var coalesceFunc = function.New(&function.Spec{
-	Description: "The first argument that is neither null nor an empty string.",
-	VarParam:    &function.Parameter{Name: "vals", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true},
+	Description:  "The first argument that is neither null nor an empty string.",
+	VarParam:     &function.Parameter{Name: "vals", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true},
+	RefineResult: notNull,
 	Type: func(args []cty.Value) (cty.Type, error) {
 		types := make([]cty.Type, len(args))
 		for i, v := range args {
@@ -103,7 +104,9 @@ var indexFunc = function.New(&function.Spec{
 // lengthFunc also counts the characters of a string.
 var lengthFunc = function.New(&function.Spec{
 	Description: "The number of elements of a collection, or of characters of a string.",
-	Params:      []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true}},
+	// Marks of elements say nothing of how many there are.
+	Params:       []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true}},
+	RefineResult: notNull,
 	Type: func(args []cty.Value) (cty.Type, error) {
 		ty := args[0].Type()
 		if ty == cty.String || ty == cty.DynamicPseudoType || ty.IsTupleType() || ty.IsObjectType() || ty.IsCollectionType() {
@@ -112,37 +115,48 @@ var lengthFunc = function.New(&function.Spec{
 		return cty.Number, function.NewArgErrorf(0, "it must be a string, a list, a map or the like")
 	},
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		v := args[0]
-		ty := v.Type()
-		switch {
-		case ty == cty.DynamicPseudoType:
-			return cty.UnknownVal(cty.Number), nil
-		case ty.IsTupleType():
-			return cty.NumberIntVal(int64(ty.Length())), nil
-		case ty.IsObjectType():
-			return cty.NumberIntVal(int64(len(ty.AttributeTypes()))), nil
-		case ty == cty.String && v.IsKnown():
-			if utf8.RuneCountInString(v.AsString()) == 0 {
-				return cty.Zero, nil
-			}
-			return stdlib.Strlen(v)
-		case ty == cty.String:
-			return cty.UnknownVal(cty.Number), nil
-		}
-		return v.Length(), nil
+		v, marks := args[0].Unmark()
+		n, err := count(v)
+		return n.WithMarks(marks), err
 	},
 })
 
+func count(v cty.Value) (cty.Value, error) {
+	ty := v.Type()
+	switch {
+	case ty == cty.DynamicPseudoType:
+		return cty.UnknownVal(cty.Number), nil
+	case ty.IsTupleType():
+		return cty.NumberIntVal(int64(ty.Length())), nil
+	case ty.IsObjectType():
+		return cty.NumberIntVal(int64(len(ty.AttributeTypes()))), nil
+	case ty == cty.String && v.IsKnown():
+		if utf8.RuneCountInString(v.AsString()) == 0 {
+			return cty.Zero, nil
+		}
+		return stdlib.Strlen(v)
+	case ty == cty.String:
+		return cty.UnknownVal(cty.Number).Refine().NotNull().NumberRangeLowerBound(cty.Zero, true).NewValue(), nil
+	}
+	return v.Length(), nil
+}
+
 var lookupFunc = function.New(&function.Spec{
 	Description: "The element of a map for a key, or a default if there is none.",
-	Params:      []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType}, {Name: "key", Type: cty.String}},
-	VarParam:    &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
+	// Marks of other elements are not on the one that is found.
+	Params:   []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType, AllowMarked: true, AllowUnknown: true}, {Name: "key", Type: cty.String, AllowMarked: true, AllowUnknown: true}},
+	VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true},
 	Type: func(args []cty.Value) (cty.Type, error) {
-		m, key := args[0], args[1]
-		switch ty := m.Type(); {
+		key, _ := args[1].Unmark()
+		switch ty := args[0].Type(); {
 		case len(args) > 3:
 			return cty.NilType, errors.New("it takes a map, a key and at most one default")
 		case ty.IsMapType():
+			if len(args) == 3 {
+				if _, err := convert.Convert(args[2], ty.ElementType()); err != nil {
+					return cty.NilType, wrongDefault(err)
+				}
+			}
 			return ty.ElementType(), nil
 		case !ty.IsObjectType():
 			return cty.NilType, function.NewArgErrorf(0, "it must be a map or an object")
@@ -153,32 +167,43 @@ var lookupFunc = function.New(&function.Spec{
 		case len(args) == 3:
 			return args[2].Type(), nil
 		}
-		return cty.NilType, fmt.Errorf("there is no element %q, and no default is given", key.AsString())
+		return cty.NilType, noElement(args[1])
 	},
 	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
-		m, key := args[0], args[1].AsString()
-		switch {
-		case m.Type().IsObjectType() && m.Type().HasAttribute(key):
-			return m.GetAttr(key), nil
+		m, marks := args[0].Unmark()
+		key, keyMarks := args[1].Unmark()
+		if !m.IsKnown() || !key.IsKnown() {
+			return cty.UnknownVal(ty).WithMarks(marks, keyMarks), nil
+		}
+		switch name := key.AsString(); {
+		case m.Type().IsObjectType() && m.Type().HasAttribute(name):
+			return m.GetAttr(name).WithMarks(marks, keyMarks), nil
 		case m.Type().IsMapType():
-			has := m.HasIndex(args[1])
-			if !has.IsKnown() {
-				return cty.UnknownVal(ty), nil
-			}
-			if has.True() {
-				return m.Index(args[1]), nil
+			if has := m.HasIndex(key); !has.IsKnown() {
+				return cty.UnknownVal(ty).WithMarks(marks, keyMarks), nil
+			} else if has.True() {
+				return m.Index(key).WithMarks(marks, keyMarks), nil
 			}
 		}
 		if len(args) < 3 {
-			return cty.NilVal, fmt.Errorf("there is no element %q, and no default is given", key)
+			return cty.NilVal, noElement(args[1])
 		}
 		v, err := convert.Convert(args[2], ty)
 		if err != nil {
-			return cty.NilVal, function.NewArgErrorf(2, "the default must have the type of the elements: %s", err)
+			return cty.NilVal, wrongDefault(err)
 		}
-		return v, nil
+		return v.WithMarks(marks, keyMarks), nil
 	},
 })
+
+func wrongDefault(err error) error {
+	return function.NewArgErrorf(2, "the default must have the type of the elements: %s", err)
+}
+
+func noElement(key cty.Value) error {
+	u := unmark(key)
+	return fmt.Errorf("there is no element %s, and no default is given", show(u.Value, u.sensitive))
+}
 
 var matchKeysFunc = function.New(&function.Spec{
 	Description: "The elements of a list for which the element of keys at the same position is in a set.",
@@ -186,7 +211,8 @@ var matchKeysFunc = function.New(&function.Spec{
 		{Name: "values", Type: cty.List(cty.DynamicPseudoType)}, {Name: "keys", Type: cty.List(cty.DynamicPseudoType)},
 		{Name: "searchset", Type: cty.List(cty.DynamicPseudoType)},
 	},
-	Type: func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
+	RefineResult: notNull,
+	Type:         func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
 	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
 		if !args[1].IsWhollyKnown() || !args[2].IsWhollyKnown() {
 			return cty.UnknownVal(ty), nil
@@ -248,7 +274,7 @@ var oneFunc = function.New(&function.Spec{
 var sumFunc = function.New(&function.Spec{
 	Description: "The sum of the numbers in a list or set, of which there is at least one.",
 	Params:      []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
-	Type:        function.StaticReturnType(cty.Number),
+	Type:        function.StaticReturnType(cty.Number), RefineResult: notNull,
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 		if ty := args[0].Type(); !ty.IsListType() && !ty.IsSetType() && !ty.IsTupleType() {
 			return cty.NilVal, function.NewArgErrorf(0, "it must be a list, set or tuple of numbers")
@@ -274,7 +300,7 @@ var sumFunc = function.New(&function.Spec{
 var transposeFunc = function.New(&function.Spec{
 	Description: "Swaps keys and elements of a map of lists of strings.",
 	Params:      []function.Parameter{{Name: "map", Type: cty.Map(cty.List(cty.String))}},
-	Type:        function.StaticReturnType(cty.Map(cty.List(cty.String))),
+	Type:        function.StaticReturnType(cty.Map(cty.List(cty.String))), RefineResult: notNull,
 	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
 		if !args[0].IsWhollyKnown() {
 			return cty.UnknownVal(ty), nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"regexp"
+	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
@@ -95,8 +97,8 @@ var cidrSubnetsFunc = function.New(&function.Spec{
 			if err != nil {
 				return cty.NilVal, err
 			}
-			if bits == 0 {
-				return cty.NilVal, function.NewArgErrorf(i+1, "it must be at least 1")
+			if bits == 0 || bits > maxNewBits {
+				return cty.NilVal, function.NewArgErrorf(i+1, "it must be from 1 to %d", maxNewBits)
 			}
 			size := new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()-bits))
 			if rest := new(big.Int).Mod(next, size); rest.Sign() != 0 { // aligned to its own size
@@ -135,13 +137,27 @@ var stableSubnetFunc = function.New(&function.Spec{
 	},
 })
 
+// leadingZeros of the numbers in an IPv4 address count for nothing, as in
+// Terraform, and do not make them octal.
+var leadingZeros = regexp.MustCompile(`(^|\.)0+([0-9])`)
+
 func network(v cty.Value) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(v.AsString())
+	s := v.AsString()
+	if !strings.Contains(s, ":") {
+		s = leadingZeros.ReplaceAllString(s, "$1$2")
+	}
+	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return p, function.NewArgError(0, errors.New("it is not a network such as 10.0.0.0/8"))
 	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
 	return p.Masked(), nil
 }
+
+// maxNewBits is Terraform's bound in cidrsubnets, which comes from the numbers of 32-bit machines.
+const maxNewBits = 32
 
 func newBits(p netip.Prefix, v cty.Value, arg int) (int, error) {
 	var bits int

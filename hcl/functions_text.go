@@ -20,7 +20,6 @@ import (
 )
 
 var (
-	startsWithFunc  = textTest("Whether the string starts with the prefix.", "prefix", strings.HasPrefix)
 	endsWithFunc    = textTest("Whether the string ends with the suffix.", "suffix", strings.HasSuffix)
 	strContainsFunc = textTest("Whether the string contains the other.", "substr", strings.Contains)
 
@@ -61,12 +60,32 @@ func textTest(description, second string, test func(s, t string) bool) function.
 	return function.New(&function.Spec{
 		Description: description,
 		Params:      []function.Parameter{{Name: "str", Type: cty.String}, {Name: second, Type: cty.String}},
-		Type:        function.StaticReturnType(cty.Bool),
+		Type:        function.StaticReturnType(cty.Bool), RefineResult: notNull,
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			return cty.BoolVal(test(args[0].AsString(), args[1].AsString())), nil
 		},
 	})
 }
+
+// startsWithFunc can tell of a string of which only the start is known.
+var startsWithFunc = function.New(&function.Spec{
+	Description: "Whether the string starts with the prefix.",
+	Params:      []function.Parameter{{Name: "str", Type: cty.String, AllowUnknown: true}, {Name: "prefix", Type: cty.String}},
+	Type:        function.StaticReturnType(cty.Bool), RefineResult: notNull,
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		s, prefix := args[0], args[1].AsString()
+		if s.IsKnown() {
+			return cty.BoolVal(strings.HasPrefix(s.AsString(), prefix)), nil
+		}
+		switch start := s.Range().StringPrefix(); {
+		case strings.HasPrefix(start, prefix):
+			return cty.True, nil
+		case !strings.HasPrefix(prefix, start):
+			return cty.False, nil
+		}
+		return cty.UnknownVal(cty.Bool), nil
+	},
+})
 
 // replaceFunc takes a pattern between slashes as a regular expression.
 var replaceFunc = function.New(&function.Spec{
