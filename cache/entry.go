@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -89,19 +90,20 @@ func (e *Entry) encode() ([]byte, error) {
 }
 
 func decodeEntry(b []byte, k Key) (*Entry, error) {
-	head, body, ok := strings.Cut(string(b), "\n")
-	if !ok || !strings.HasPrefix(head, entryMagic) {
+	head, body, ok := bytes.Cut(b, []byte("\n"))
+	sum, magic := bytes.CutPrefix(head, []byte(entryMagic))
+	if !ok || !magic {
 		return nil, errors.New("it does not start as an entry does")
 	}
-	if DigestOf([]byte(body)).Hex() != strings.TrimPrefix(head, entryMagic) {
+	if DigestOf(body).Hex() != string(sum) {
 		return nil, errors.New("its checksum does not match")
 	}
-	line, recipe, ok := strings.Cut(body, "\n")
+	line, recipe, ok := bytes.Cut(body, []byte("\n"))
 	if !ok {
 		return nil, errors.New("it has no recipe")
 	}
-	e := &Entry{Recipe: recipe}
-	if err := json.Unmarshal([]byte(line), e); err != nil {
+	e := &Entry{Recipe: string(recipe)}
+	if err := json.Unmarshal(line, e); err != nil {
 		return nil, err
 	}
 	if e.Key != k {
@@ -198,9 +200,22 @@ func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("read %s: it is over %d bytes", name, limit)
+	b := make([]byte, 0, usualFile)
+	for {
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case int64(len(b)) > limit:
+			return nil, fmt.Errorf("read %s: it is over %d bytes", name, limit)
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, err
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b))
+		}
 	}
-	return b, err
 }
+
+// usualFile is room for most entries, so that they are read in one piece.
+const usualFile = 4 << 10 // bytes

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"bottlebuild/cache"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Runner plans graphs and runs plans.
@@ -107,30 +104,17 @@ func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
 	}
 	p := &Plan{Steps: make([]*Step, len(order))}
 	steps := make(map[*Node]*Step, len(order))
-	done := make(map[*Node]chan struct{}, len(order))
 	for i, n := range order {
 		p.Steps[i] = &Step{Node: n}
-		steps[n], done[n] = p.Steps[i], make(chan struct{})
+		steps[n] = p.Steps[i]
 	}
-	// The group has no limit: a goroutine that waited for a dependency while
-	// holding a place in the group could keep that dependency from starting.
-	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
-	var g errgroup.Group
-	for _, s := range p.Steps {
-		g.Go(func() error {
-			defer close(done[s.Node])
-			deps := make([]*Step, len(s.Node.Deps))
-			for i, d := range s.Node.Deps {
-				<-done[d]
-				deps[i] = steps[d]
-			}
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			s.err = r.plan(ctx, s, deps)
-			return nil
-		})
-	}
-	_ = g.Wait() // errors are in the steps
+	p.each(steps, func(s *Step) {
+		deps := make([]*Step, len(s.Node.Deps))
+		for i, d := range s.Node.Deps {
+			deps[i] = steps[d]
+		}
+		s.err = r.plan(ctx, s, deps)
+	})
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}

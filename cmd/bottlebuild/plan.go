@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -112,7 +113,15 @@ func (a *app) makePlan(ctx context.Context, f *planFlags, args []string) (planJS
 var decisionColor = map[graph.Decision]string{graph.Hit: "\x1b[2m", graph.Run: "\x1b[32m", graph.Maybe: "\x1b[33m"}
 
 // writePlan writes the plan as a table for people.
-func writePlan(w io.Writer, p *planJSON, color bool) error {
+func writePlan(out io.Writer, p *planJSON, color bool) error {
+	w := bufio.NewWriter(out)
+	if err := writePlanTable(w, p, color); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func writePlanTable(w io.Writer, p *planJSON, color bool) error {
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	for _, s := range p.Nodes {
