@@ -24,12 +24,9 @@ import (
 	"syscall"
 )
 
-// The commands with which this program starts itself, to be measured as a
-// process like the others.
-const (
-	walkCommand  = "walk"
-	graphCommand = "graph"
-)
+// walkCommand is the command with which this program starts itself, to be measured
+// as a process like the others.
+const walkCommand = "walk"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,13 +43,8 @@ func main() {
 }
 
 func realMain(ctx context.Context, args []string) error {
-	if len(args) > 0 {
-		switch args[0] {
-		case walkCommand:
-			return walk(args[1:])
-		case graphCommand:
-			return runGraph(ctx, args[1:])
-		}
+	if len(args) > 0 && args[0] == walkCommand {
+		return walk(args[1:])
 	}
 	return compare(ctx, args)
 }
