@@ -171,13 +171,13 @@ bottle "b" {
   backend  = "container"
   pack {}
 `, graphBottles/2)
-	ninja.WriteString("rule touch\n  command = : > $out\nbuild base: touch\n")
+	ninja.WriteString("rule touch\n  command = : > $out\nbuild all-base: touch\n")
 	for i := range graphPushes {
 		fmt.Fprintf(&bottles, "  push {\n    registry   = registry.scratch\n    repository = \"p%d-${each.key}\"\n  }\n", i)
 	}
 	bottles.WriteString("}\n")
 	for i := range graphBottles * (graphPushes + 1) {
-		fmt.Fprintf(&ninja, "build node-%05d: touch base\n", i)
+		fmt.Fprintf(&ninja, "build node-%05d: touch all-base\n", i)
 	}
 	if err := errors.Join(
 		b.write(bottles.String(), dir, "bottles.hcl"), b.write(ninja.String(), dir, "build.ninja"),

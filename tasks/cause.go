@@ -95,6 +95,8 @@ func subjectOf(s graph.Spec, c cache.Change) string {
 		return "the Dockerfile"
 	case "translation":
 		return "what the Dockerfile does"
+	case "image", "pack":
+		return "the " + c.Component
 	}
 	if name, ok := strings.CutPrefix(c.Component, "args."); ok {
 		return "argument " + name

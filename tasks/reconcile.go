@@ -76,7 +76,10 @@ func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, k
 
 // mayReplace says why a machine with a disk that may have been used must be kept.
 func mayReplace(p Machine, st backend.Status) error {
-	const advice = "it no longer matches the bottle file, and replacing it discards its disk"
+	advice := "it no longer matches the bottle file, and replacing it discards its disk"
+	if p.Recreate {
+		advice = "it is to be made again, which discards its disk"
+	}
 	switch {
 	case p.Replace == ReplaceAlways, p.Replace == ReplaceIfStopped && st.State != backend.Running && st.PID == 0:
 		return nil

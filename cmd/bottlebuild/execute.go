@@ -136,9 +136,7 @@ func (x *execution) execute(ctx context.Context, plan *graph.Plan) (*graph.Repor
 		return runner.Run(ctx, plan), nil
 	}
 	x.watch.tell(x.app, plan)
-	if err := x.record.Begin(); err != nil {
-		return nil, err
-	}
+	_ = x.record.Begin() // if it cannot be written, End says so: that is no reason not to run
 	if mode == "auto" {
 		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
 			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {

@@ -132,7 +132,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if f.watch.idle(report, err) {
 		return nil
 	}
-	if report != nil && err == nil || reported(report) {
+	if report != nil {
 		a.summarize(report, time.Since(start), f.progress)
 		err = errors.Join(err, a.tellRun(c.file.Project(), report, outputs, time.Since(start)))
 	}
@@ -141,9 +141,6 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	}
 	return a.printOutputs(outputs)
 }
-
-// reported tells whether a report has anything to sum up.
-func reported(r *graph.Report) bool { return r != nil && len(r.Results) > 0 }
 
 // targetsOf returns the targets among the arguments.
 func targetsOf(f *selection, args []string) []string {

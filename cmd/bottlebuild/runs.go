@@ -104,7 +104,8 @@ func (a *app) printRuns(project string, limit int, asJSON bool) error {
 	return printTable(a.stdout, rows)
 }
 
-func ago(t time.Time) string { return units.HumanDuration(time.Since(t)) + " ago" }
+// ago says how long ago t was, for use within a sentence.
+func ago(t time.Time) string { return strings.ToLower(units.HumanDuration(time.Since(t))) + " ago" }
 
 func newRunsShowCommand(a *app) *cobra.Command {
 	var asJSON bool

@@ -26,6 +26,7 @@ import (
 // of runs the oldest.
 const (
 	MaxRuns   = 200
+	slack     = 20       // runs over MaxRuns that one without work leaves to the next
 	MaxBytes  = 32 << 20 // of all records together
 	maxNodes  = 2000     // of a record
 	maxText   = 2000     // bytes of an error
@@ -130,7 +131,8 @@ func (r *Recorder) End(status Status, report *graph.Report, reasons map[string][
 	if r.lock != nil {
 		r.lock.Close()
 	}
-	return errors.Join(err, r.log.prune())
+	worked := r.lock != nil
+	return errors.Join(err, r.log.prune(worked))
 }
 
 func (r *Recorder) take(report *graph.Report, reasons map[string][]graph.Reason) {
@@ -228,11 +230,15 @@ func (l Log) ids() ([]string, error) {
 }
 
 // prune removes the oldest records over the bounds, and what killed runs left
-// half written.
-func (l Log) prune() error {
+// half written. It looks at every record, so a run that did no work leaves that
+// to another as long as there are few too many.
+func (l Log) prune(now bool) error {
 	entries, err := os.ReadDir(l.Dir)
 	if err != nil {
 		return fmt.Errorf("prune runs: %w", err)
+	}
+	if !now && len(entries) <= MaxRuns+slack {
+		return nil
 	}
 	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(b.Name(), a.Name()) })
 	var errs []error

@@ -113,11 +113,11 @@ func TestARunThatWasKilledIsKnown(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	l := Log{Dir: t.TempDir()}
-	for i := range MaxRuns + 5 {
+	for i := range MaxRuns + slack + 1 {
 		add(t, l, "p", time.Duration(i)*time.Second)
 	}
 	runs := all(t, l, "")
-	if len(runs) != MaxRuns || runs[0].Started != epoch.Add((MaxRuns+4)*time.Second) {
+	if len(runs) != MaxRuns || runs[0].Started != epoch.Add((MaxRuns+slack)*time.Second) {
 		t.Errorf("%d runs, the newest of %v", len(runs), runs[0].Started)
 	}
 	var results []*graph.Result
