@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"bottlebuild/cache"
@@ -71,11 +72,22 @@ type Backend interface {
 	Exec(ctx context.Context, name string, e Exec) (code int, err error)
 	// CopyIn writes a file into a running machine, parents made as needed.
 	CopyIn(ctx context.Context, name string, f File) error
+	// Unpack copies into a running machine what a tar archive holds, which is one
+	// file or directory: to dst, or into it if that is a directory, as
+	// [copytree.Receive] does. It all belongs to the owner; empty: root.
+	Unpack(ctx context.Context, name, dst, owner string, archive io.Reader) error
+	// CopyOut writes a file or a directory of a running machine as a tar archive,
+	// whose first entry is called by the last element of the path. What comes
+	// out of it is the machine's word: read it with [copytree.Receive].
+	CopyOut(ctx context.Context, name, path string, w io.Writer) error
 	// Dial connects to a TCP port inside the machine. The error wraps
 	// ErrUnsupported if that needs a published port and there is none.
 	Dial(ctx context.Context, name string, port int) (net.Conn, error)
 	// Log returns the last max bytes of the machine's console.
 	Log(ctx context.Context, name string, max int64) ([]byte, error)
+	// Console returns the path of the file on the host to which the machine's
+	// console is appended. It may not exist yet, and be cut short or replaced.
+	Console(ctx context.Context, name string) (path string, err error)
 }
 
 // Info is what preflight found.
@@ -104,13 +116,29 @@ type Spec struct {
 	// StorageGiB is the size of the machine's disk; 0: the backend's default.
 	StorageGiB int
 	Env        map[string]string
+	// SecretEnv is like Env for values that may stand in no argument list. A
+	// backend that has no other way to give them to the image's command leaves
+	// them to Exec.
+	SecretEnv map[string]string
 	// User and Workdir are those of the image's command; empty: the image's own.
 	// smolvm has no way to set them, and leaves the command as the image has it.
 	User, Workdir string
+	Restart       Restart
 	Network       *Network // nil: none
 	Ports         []Port
 	Volumes       []Volume
 }
+
+// Restart says when the image's command is started again after it has ended by
+// itself.
+type Restart string
+
+// The restart policies; an empty one is RestartNever.
+const (
+	RestartNever     Restart = "never"
+	RestartOnFailure Restart = "on-failure" // unless its exit code is 0
+	RestartAlways    Restart = "always"
+)
 
 // Network is what a machine may reach. With no list and not Open it is none.
 type Network struct {
@@ -152,7 +180,14 @@ type Status struct {
 	MemoryMiB int
 	Ports     []Port
 	PID       int // of its first process on the host; 0: not running or not known
+	// Note is what the state does not tell, such as that the image's command has
+	// ended; or empty.
+	Note string
 }
+
+// StartLine is what a backend that can writes to the console, as a line of its
+// own, whenever the machine starts.
+const StartLine = "bottlebuild: the machine starts"
 
 // Exec is a command to run in a machine.
 type Exec struct {
@@ -167,6 +202,8 @@ type Exec struct {
 	// SecretEnv is like Env for values that may stand in no argument list, no
 	// log and no file.
 	SecretEnv map[string]string
+	// Signals are passed on to the command, as far as the backend can; nil: none.
+	Signals <-chan os.Signal
 }
 
 // File is a file to be written into a machine.

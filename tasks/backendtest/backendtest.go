@@ -75,7 +75,7 @@ type testCase struct {
 // that the backend can work here, see [Missing].
 func Run(t *testing.T, h Harness) {
 	f := newFixture(t, h)
-	for _, group := range [][]testCase{packTests, specTests, lifecycleTests, execTests, fileTests, reachTests} {
+	for _, group := range [][]testCase{packTests, specTests, lifecycleTests, execTests, fileTests, copyTests, reachTests} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				if c.skip != nil && c.skip(h) {

@@ -173,7 +173,7 @@ func baseLayer(t testing.TB) packedLayer {
 		File("gone", 0o644, "of the first layer").
 		File("dir/old", 0o644, "of the first layer").
 		Dir("root/", 0o700, 0)
-	for _, tool := range []string{"cat", "chmod", "chown", "echo", "env", "hostname", "id", "ls", "mkdir", "mv", "pwd", "rm", "setpriv", "stat", "test", "true"} {
+	for _, tool := range []string{"cat", "chmod", "chown", "echo", "env", "hostname", "id", "ls", "mkdir", "mv", "pwd", "rm", "setpriv", "stat", "tar", "test", "true"} {
 		l.Symlink("bin/"+tool, "guest")
 	}
 	plain := l.Bytes()

@@ -139,6 +139,9 @@ func (b *Backend) Validate(s backend.Spec) error {
 			fail("network: it is open and has a list of what it may reach; remove one of the two")
 		}
 	}
+	if s.Restart != "" && s.Restart != backend.RestartNever {
+		fail(`restart: %w: the container backend runs the image's command once; remove restart`, backend.ErrUnsupported)
+	}
 	if s.StorageGiB > 0 {
 		fail(`storage: %w: the container backend cannot bound a machine's disk; use backend = "smolvm" or drop storage`, backend.ErrUnsupported)
 	}
@@ -148,7 +151,7 @@ func (b *Backend) Validate(s backend.Spec) error {
 	if s.MemoryMiB < 0 || s.MemoryMiB > 0 && s.MemoryMiB < minMemoryMiB {
 		fail("memory: %d MiB is too little; a machine needs %d MiB", s.MemoryMiB, minMemoryMiB)
 	}
-	errs = append(errs, checkEnv(s.Env), checkPorts(s.Ports), checkVolumes(s.Volumes))
+	errs = append(errs, checkEnv(s.Env), checkEnv(s.SecretEnv), checkPorts(s.Ports), checkVolumes(s.Volumes))
 	return errors.Join(errs...)
 }
 

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +47,7 @@ func (b *Backend) exec(ctx context.Context, name string, e backend.Exec) (int, e
 	if e.TTY {
 		extra["TERM"] = "xterm"
 	}
-	env := m.environ(extra, m.Spec.Env, e.Env, e.SecretEnv)
+	env := m.environ(extra, m.Spec.Env, m.Spec.SecretEnv, e.Env, e.SecretEnv)
 	args := []string{machineinit.Exec, orElse(e.User, m.Document.Run.User), orElse(e.Workdir, m.Document.Run.Workdir)}
 	h, err := b.helper(ctx, m, m.process(env, e.TTY, append(args, e.Args...)...))
 	if err != nil {
@@ -150,9 +147,43 @@ func (h *helper) kill() error {
 	return killGroup(h.cmd.Process.Pid)
 }
 
+// passOn gives signals to the process in the machine until stop is called. One
+// that comes before there is a process is given to it when there is.
+func (h *helper) passOn(signals <-chan os.Signal) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				for h.signal(s) != nil {
+					select {
+					case <-done:
+						return
+					case <-time.After(10 * time.Millisecond):
+					}
+				}
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// signal fails only if there is no process in the machine yet: the runtime,
+// which is its parent, has it as a zombie until it ends itself.
+func (h *helper) signal(s os.Signal) error {
+	pid, err := readPID(h.pidFile())
+	if err == nil {
+		unix.Kill(pid, s.(unix.Signal))
+	}
+	return err
+}
+
 // run runs the process with pipes.
 func (h *helper) run(e backend.Exec) (int, error) {
 	h.cmd.Stdout, h.cmd.Stderr = e.Stdout, e.Stderr
+	defer h.passOn(e.Signals)()
 	if e.Stdin != nil {
 		// Not cmd.Stdin: Wait would wait for a reader that never ends.
 		in, err := h.cmd.StdinPipe()
@@ -193,38 +224,4 @@ func orError(err, other error) error {
 		return other
 	}
 	return err
-}
-
-// CopyIn implements [backend.Backend]. A helper in the machine does it, so a
-// link of the guest leads nowhere but into the guest.
-func (b *Backend) CopyIn(ctx context.Context, name string, f backend.File) error {
-	if err := b.copyIn(ctx, name, f); err != nil {
-		return fmt.Errorf("copy to %s in machine %s: %w", f.Path, name, err)
-	}
-	return nil
-}
-
-func (b *Backend) copyIn(ctx context.Context, name string, f backend.File) error {
-	if !filepath.IsAbs(f.Path) || strings.Contains(f.Path, "\x00") {
-		return errors.New("the path must be absolute")
-	}
-	m, err := b.load(name)
-	if err != nil {
-		return err
-	}
-	mode := strconv.FormatUint(uint64(f.Mode&0o7777), 8)
-	h, err := b.helper(ctx, m, m.process(m.environ(), false, machineinit.Copy, f.Owner, mode, f.Path))
-	if err != nil {
-		return err
-	}
-	defer h.close()
-	var stderr bytes.Buffer
-	code, err := h.run(backend.Exec{Stdin: bytes.NewReader(f.Content), Stderr: &stderr})
-	if err != nil {
-		return err
-	}
-	if code != 0 {
-		return fmt.Errorf("the machine says (%d): %.1000s", code, strings.TrimSpace(stderr.String()))
-	}
-	return nil
 }

@@ -262,3 +262,11 @@ func (b *Backend) Log(ctx context.Context, name string, max int64) ([]byte, erro
 	}
 	return slices.Clip(buf[:n]), ctx.Err()
 }
+
+// Console implements [backend.Backend].
+func (b *Backend) Console(ctx context.Context, name string) (string, error) {
+	if _, err := b.load(name); err != nil {
+		return "", err
+	}
+	return b.file(name, "console.log"), ctx.Err()
+}

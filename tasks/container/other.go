@@ -5,6 +5,7 @@ package container
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 
 	"bottlebuild/cache"
@@ -66,3 +67,16 @@ func (b *Backend) Dial(_ context.Context, name string, _ int) (net.Conn, error) 
 func (b *Backend) Log(_ context.Context, name string, _ int64) ([]byte, error) {
 	return nil, missing(name)
 }
+
+// Unpack implements [backend.Backend].
+func (b *Backend) Unpack(_ context.Context, name, _, _ string, _ io.Reader) error {
+	return missing(name)
+}
+
+// CopyOut implements [backend.Backend].
+func (b *Backend) CopyOut(_ context.Context, name, _ string, _ io.Writer) error {
+	return missing(name)
+}
+
+// Console implements [backend.Backend].
+func (b *Backend) Console(_ context.Context, name string) (string, error) { return "", missing(name) }

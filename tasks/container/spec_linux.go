@@ -62,6 +62,7 @@ func (m *machine) environ(more ...map[string]string) []string {
 		env[name] = value
 	}
 	maps.Copy(env, m.Spec.Env)
+	maps.Copy(env, m.Spec.SecretEnv)
 	for _, e := range more {
 		maps.Copy(env, e)
 	}

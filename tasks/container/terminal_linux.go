@@ -47,6 +47,7 @@ func (h *helper) runTerminal(e backend.Exec) (int, error) {
 		return 0, err
 	}
 	slave.Close()
+	defer h.passOn(e.Signals)()
 	if e.Stdin != nil {
 		go func() {
 			if _, err := io.Copy(master, e.Stdin); err == nil {

@@ -27,12 +27,13 @@ const (
 
 // command is one call of smolvm.
 type command struct {
-	args   []string
-	dir    string   // empty: "/", where no file can be taken for an argument
-	env    []string // on top of the configured one
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
+	args    []string
+	dir     string   // empty: "/", where no file can be taken for an argument
+	env     []string // on top of the configured one
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	signals <-chan os.Signal // to be passed on; nil: none
 	// foreground keeps the command in this process's group, without which it
 	// could not read from the terminal.
 	foreground bool
@@ -123,7 +124,19 @@ func (b *Backend) run(ctx context.Context, p *program, c command) (int, string, 
 	if err := cmd.Start(); err != nil {
 		return 0, "", fmt.Errorf("start %s: %w", p.path, err)
 	}
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-c.signals:
+				cmd.Process.Signal(s) // what becomes of it is smolvm's choice
+			case <-done:
+				return
+			}
+		}
+	}()
 	err = cmd.Wait()
+	close(done)
 	if kill != nil {
 		kill.Stop()
 	}

@@ -1,12 +1,8 @@
 package smolvm
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -111,60 +107,4 @@ func (b *Backend) tool(ctx context.Context, r record, as identity, args ...strin
 		return fmt.Errorf("%s in the guest: exit code %d: %s", args[0], code, clean(stderr.String()))
 	}
 	return nil
-}
-
-// consoleFile is where smolvm keeps a machine's console, below its data directory.
-const consoleFile = "agent-console.log"
-
-// Log returns the end of the console's log, nothing if there is none yet.
-func (b *Backend) Log(ctx context.Context, name string, max int64) ([]byte, error) {
-	out, err := b.log(ctx, name, max)
-	if err != nil {
-		return nil, fmt.Errorf("log of machine %s: %w", name, err)
-	}
-	return out, nil
-}
-
-func (b *Backend) log(ctx context.Context, name string, max int64) ([]byte, error) {
-	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrNotFound, err)
-	}
-	out, err := b.call(ctx, "machine", "data-dir", "--name", name)
-	if err != nil {
-		return nil, err
-	}
-	dir := strings.TrimSpace(out)
-	if !filepath.IsAbs(dir) {
-		return nil, fmt.Errorf("smolvm machine data-dir: %.200q is no absolute path", dir)
-	}
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // never started
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	f, err := root.OpenFile(consoleFile, os.O_RDONLY|openNoFollow, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a plain file", consoleFile)
-	}
-	from := fi.Size() - max
-	if from < 0 {
-		from = 0
-	}
-	var buf bytes.Buffer
-	_, err = io.Copy(&buf, io.NewSectionReader(f, from, fi.Size()-from))
-	return buf.Bytes(), err
 }

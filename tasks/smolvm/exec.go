@@ -110,7 +110,7 @@ func (b *Backend) execAs(ctx context.Context, p *program, r record, e backend.Ex
 	}
 	args = append(append(append(args, "--"), as.prefix...), as.wrap(e.Args)...)
 	code, stderr, err := b.run(ctx, p, command{
-		args: args, env: hostEnv, stdin: e.Stdin, stdout: e.Stdout, stderr: e.Stderr, foreground: e.TTY,
+		args: args, env: hostEnv, stdin: e.Stdin, stdout: e.Stdout, stderr: e.Stderr, foreground: e.TTY, signals: e.Signals,
 	})
 	if err != nil {
 		return 0, err

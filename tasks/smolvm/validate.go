@@ -45,12 +45,17 @@ func (b *Backend) Validate(spec backend.Spec) error {
 	if spec.MemoryMiB < 0 || spec.MemoryMiB > maxMemoryMiB {
 		bad("memory of %d MiB", spec.MemoryMiB)
 	}
+	if spec.Restart != "" && spec.Restart != backend.RestartNever {
+		bad("restart = %q: smolvm runs the image's command once: remove restart, or use backend = \"container\"", spec.Restart)
+	}
 	if spec.StorageGiB < 0 {
 		bad("storage of %d GiB", spec.StorageGiB)
 	}
-	for k, v := range spec.Env {
-		if err := checkVariable(k, v); err != nil {
-			bad("%w", err)
+	for _, env := range []map[string]string{spec.Env, spec.SecretEnv} {
+		for k, v := range env {
+			if err := checkVariable(k, v); err != nil {
+				bad("%w", err)
+			}
 		}
 	}
 	for k, v := range spec.Labels {

@@ -46,6 +46,7 @@ var tools = map[string]func(args []string) error{
 	"spawn":    spawn,
 	"stat":     stat,
 	"symlink":  symlink,
+	"tar":      tar,
 	"test":     test,
 	"true":     func([]string) error { return nil },
 	"tty":      tty,

@@ -31,6 +31,7 @@ func boot(main process, stopSignal string) int {
 	if err != nil {
 		return complain("open the console", err)
 	}
+	con.sayf("the machine starts") // backend.StartLine
 	pid := 0
 	if len(main.args) > 0 {
 		if pid, err = start(main, con); err != nil {

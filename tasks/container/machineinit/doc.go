@@ -23,6 +23,15 @@ const (
 	//
 	//	copy OWNER MODE PATH
 	Copy = "copy"
+	// Unpack copies a tar archive on standard input to a place, see copytree.Receive:
+	//
+	//	unpack OWNER PATH
+	Unpack = "unpack"
+	// Pack writes a file or directory to standard output as a tar archive, whose
+	// entries begin with NAME:
+	//
+	//	pack PATH NAME
+	Pack = "pack"
 	// Forward runs on the host, but in the machine's network: descriptor 3 is
 	// one for the machine's first process (pidfd_open(2)), those from 4 on are
 	// listeners, whose connections it carries to the ports:

@@ -6,15 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
 	"bottlebuild/tasks/container/uplink"
+	"bottlebuild/tasks/copytree"
 )
 
 // Main does what args ask for, which is one of the forms above, and returns the
@@ -33,6 +31,16 @@ func Main(args []string) int {
 	case len(args) == 4 && args[0] == Copy:
 		if err := copyFile(args[1], args[2], args[3], os.Stdin); err != nil {
 			return complain("write "+args[3], err)
+		}
+		return 0
+	case len(args) == 3 && args[0] == Unpack:
+		if err := unpack(args[1], args[2], os.Stdin); err != nil {
+			return complain("copy to "+args[2], err)
+		}
+		return 0
+	case len(args) == 3 && args[0] == Pack:
+		if err := copytree.Pack(os.Stdout, args[1], args[2]); err != nil {
+			return complain("copy "+args[1], err)
 		}
 		return 0
 	case len(args) >= 2 && args[0] == Forward:
@@ -154,68 +162,6 @@ func become(u *user.ExecUser) error {
 	}
 	if err := syscall.Setuid(u.Uid); err != nil {
 		return fmt.Errorf("set user %d: %w", u.Uid, err)
-	}
-	return nil
-}
-
-// copyFile writes the file beside its place and renames it there, so that a
-// reader sees all of it or what was there before. A link in its place is
-// replaced, not followed. Directories that it makes belong to the owner too.
-func copyFile(owner, octal, path string, content *os.File) (err error) {
-	mode, err := strconv.ParseUint(octal, 8, 12)
-	if err != nil {
-		return fmt.Errorf("mode: %w", err)
-	}
-	u, err := lookupUser(owner)
-	if err != nil {
-		return err
-	}
-	path = filepath.Clean(path)
-	if !filepath.IsAbs(path) || path == "/" {
-		return errors.New("its path is not absolute")
-	}
-	if fi, err := os.Lstat(path); err == nil && fi.IsDir() {
-		return errors.New("it is a directory")
-	}
-	if err := makeParents(filepath.Dir(path), u); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".bottlebuild-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.ReadFrom(content); err != nil {
-		return err
-	}
-	if err := f.Chown(u.Uid, u.Gid); err != nil {
-		return err
-	}
-	if err := syscall.Fchmod(int(f.Fd()), uint32(mode)); err != nil { // after chown, which clears bits
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func makeParents(dir string, u *user.ExecUser) error {
-	at := "/"
-	for part := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
-		at = filepath.Join(at, part)
-		err := os.Mkdir(at, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err == nil {
-			err = os.Lchown(at, u.Uid, u.Gid)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
