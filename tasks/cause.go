@@ -44,7 +44,7 @@ func Causes() []graph.Meaning {
 		{Cause: CauseTagLost, Text: "the registry no longer has the manifest, or a tag is gone or points to something else"},
 		{Cause: CauseFileLost, Text: "an exported file is gone, or is not what was written"},
 		{Cause: CausePackLost, Text: "the backend no longer has what it made of the pack"},
-		{Cause: CauseProbe, Text: "`ready` differs, which needs no other machine: it is probed again"},
+		{Cause: CauseProbe, Text: "what needs no other machine differs: `ready`, `check`, `self_test`, or where a secret is read from; it is tried again"},
 		{Cause: CauseMachineLost, Text: "there is no such machine"},
 		{Cause: CauseMachineStopped, Text: "the machine does not run"},
 		{Cause: CauseMachineIncomplete, Text: "the machine was not provisioned to the end, or was never ready"},

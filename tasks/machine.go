@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -19,22 +18,22 @@ func (w *Worker) describeMachine(ctx context.Context, p Machine, s graph.Spec, r
 	if err != nil {
 		return err
 	}
-	if err := unsupported(p, be); err != nil {
-		return err
-	}
 	if err := be.Validate(w.backendSpec(p, s)); err != nil {
 		return err
 	}
-	describeSpec(p, be, s, r)
+	r.Components = machineRecipe(be, p, s.Inputs[p.Pack].Digest).Components
 	return nil
 }
 
-// describeSpec adds what cannot be changed in a machine that exists. Ready,
-// Checks, SelfTest, OnError, Replace, and how often and how long provisioning is
-// tried, are left out: a change of theirs needs no other machine.
-func describeSpec(p Machine, be backend.Backend, s graph.Spec, r *cache.Recipe) {
-	if pack, ok := s.Inputs[p.Pack]; ok {
-		r.AddDigest("pack", pack.Digest)
+// machineRecipe is of what cannot be changed in a machine that exists, when it is
+// made with that backend from that pack; a zero digest is one that is not known.
+// Ready, Checks, SelfTest, OnError, Replace, where secrets are read from, and how
+// often and how long provisioning is tried, are left out: a change of theirs
+// needs no other machine.
+func machineRecipe(be backend.Backend, p Machine, pack cache.Digest) *cache.Recipe {
+	r := cache.NewRecipe(KindMachine)
+	if !pack.IsZero() {
+		r.AddDigest("pack", pack)
 	}
 	r.Add("backend", be.Name())
 	r.Add("runtime", p.Runtime)
@@ -72,17 +71,20 @@ func describeSpec(p Machine, be backend.Backend, s graph.Spec, r *cache.Recipe) 
 			r.Add(fmt.Sprintf("provision.%d.continue_on_error", i), "true")
 		}
 	}
+	r.Conceal(p.Sensitive...)
+	return r
 }
 
 func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
 	spec := backend.Spec{
-		Name: p.Name, CPUs: p.CPUs, MemoryMiB: p.MemoryMiB, StorageGiB: p.StorageGiB, Env: p.Env,
-		User: p.User, Workdir: p.Workdir,
+		Name: p.Name, CPUs: p.CPUs, MemoryMiB: p.MemoryMiB, StorageGiB: p.StorageGiB,
+		User: p.User, Workdir: p.Workdir, Restart: backend.Restart(p.Restart),
 		Labels: map[string]string{
 			backend.SpecLabel: s.Key.String(), backend.ProjectLabel: p.Project,
 			backend.AddressLabel: s.Address, backend.PackLabel: s.Inputs[p.Pack].Digest.String(),
 		},
 	}
+	spec.Env, spec.SecretEnv = splitEnv(p)
 	if n := p.Network; n != nil && (n.Open || len(n.AllowHosts)+len(n.AllowCIDRs) > 0) {
 		spec.Network = &backend.Network{Open: n.Open, AllowHosts: n.AllowHosts, AllowCIDRs: n.AllowCIDRs}
 	}
@@ -101,7 +103,7 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	if err != nil {
 		return out, err
 	}
-	unlock, err := w.lockMachine(ctx, p.Name)
+	unlock, err := w.Records.Lock(ctx, p.Name)
 	if err != nil {
 		return out, err
 	}
@@ -113,6 +115,12 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	if err != nil {
 		return out, err
 	}
+	g := w.guest(be, p)
+	if d.action != ActionNone {
+		if err := g.prepare(ctx); err != nil {
+			return out, err
+		}
+	}
 	step := progress.Start(w.sink(work), d.action+" machine "+p.Name+" with "+be.Name())
 	defer func() { step.Done(err) }()
 	switch d.action {
@@ -122,10 +130,10 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 		}
 		fallthrough
 	case ActionCreate:
-		err = w.createMachine(ctx, be, p, work, step.Writer())
+		err = w.createMachine(ctx, g, work, step.Writer())
 	case ActionStart, ActionUpdate:
 		if err = be.Start(ctx, p.Name); err == nil {
-			err = w.ready(ctx, be, p)
+			err = g.settle(ctx, step.Writer())
 		}
 		if err == nil {
 			err = w.Records.Put(&Record{Machine: p, Backend: be.Name(), Address: work.Address, Spec: work.Key, Complete: true})
@@ -137,48 +145,30 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	return machineOutput(be, p, work.Key), nil
 }
 
-// createMachine makes a new machine. One that does not become ready is removed
-// again, after the end of its log has been taken into the error.
-func (w *Worker) createMachine(ctx context.Context, be backend.Backend, p Machine, work graph.Work, log io.Writer) error {
+// createMachine makes a new machine. One that cannot be set up is removed again,
+// or kept for a look at it, as the bottle file says.
+func (w *Worker) createMachine(ctx context.Context, g *guest, work graph.Work, log io.Writer) error {
+	be, p := g.be, g.p
 	spec := w.backendSpec(p, graph.Spec{Address: work.Address, Key: work.Key, Inputs: work.Inputs})
 	rec := &Record{Machine: p, Backend: be.Name(), Address: work.Address, Spec: work.Key}
 	if err := w.Records.Put(rec); err != nil {
 		return err
 	}
 	err := be.Create(ctx, spec, work.Inputs[p.Pack])
-	if err == nil {
-		err = w.setUp(ctx, be, p, log)
+	if err != nil { // and there is no machine
+		return errors.Join(err, w.Records.Delete(p.Name))
 	}
-	if err == nil {
+	if err = g.setUp(ctx, log); err == nil {
 		rec.Complete = true
 		return w.Records.Put(rec)
+	}
+	if p.OnError == OnErrorKeep && !errors.Is(ctx.Err(), context.Canceled) {
+		rec.Failure = err.Error()
+		return errors.Join(fmt.Errorf("%w\nit is kept as it is, for a look at it: bottlebuild shell %s, bottlebuild logs %s; the next run replaces it, and bottlebuild down %s removes it", err, p.Name, p.Name, p.Name), w.Records.Put(rec))
 	}
 	clean := context.WithoutCancel(ctx)
 	if derr := be.Delete(clean, p.Name); derr != nil {
 		return errors.Join(err, derr) // the record stays: the next run replaces it
 	}
 	return errors.Join(err, w.Records.Delete(p.Name))
-}
-
-// setUp starts a new machine and does once what is done once.
-func (w *Worker) setUp(ctx context.Context, be backend.Backend, p Machine, log io.Writer) error {
-	if err := be.Start(ctx, p.Name); err != nil {
-		return err
-	}
-	for _, f := range p.Files {
-		if err := be.CopyIn(ctx, p.Name, backend.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner}); err != nil {
-			return fmt.Errorf("machine %s: file %s: %w", p.Name, f.Path, err)
-		}
-	}
-	for _, pr := range p.Provision {
-		user := pr.User
-		if user == "" {
-			user = "0"
-		}
-		e := backend.Exec{Args: pr.Exec, Env: p.Env, User: user, Workdir: p.Workdir}
-		if err := succeed(ctx, be, p.Name, e, log, 4<<10); err != nil {
-			return fmt.Errorf("machine %s: provision %q: %w", p.Name, strings.Join(pr.Exec, " "), err)
-		}
-	}
-	return w.ready(ctx, be, p)
 }

@@ -1,11 +1,11 @@
 package tasks
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"bottlebuild/cache"
-	"bottlebuild/graph"
 	"bottlebuild/tasks/backend"
 )
 
@@ -14,6 +14,10 @@ type able struct{ backend.Backend }
 
 func (able) Name() string                { return "able" }
 func (able) Validate(backend.Spec) error { return nil }
+
+func (able) Status(context.Context, string) (backend.Status, error) {
+	return backend.Status{}, backend.ErrNotFound
+}
 
 // TestMachineKey has each attribute enter the key exactly where a change of it
 // needs another machine.
@@ -25,9 +29,7 @@ func TestMachineKey(t *testing.T) {
 			Secrets: map[string]SecretRef{"A": {Name: "a", Env: "A"}},
 		}
 		change(&p)
-		r := cache.NewRecipe(KindMachine)
-		describeSpec(p, able{}, graph.Spec{Params: p, Known: true}, r)
-		return r.Key()
+		return machineRecipe(able{}, p, cache.Digest{}).Key()
 	}
 	same := key(func(*Machine) {})
 	for name, c := range map[string]struct {

@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"bottlebuild/tasks/backend"
 )
+
+// Gone is the state of a machine that bottlebuild has a record of and no backend
+// has: somebody has deleted it otherwise.
+const Gone backend.State = "gone"
 
 // MachineStatus is a machine that bottlebuild made, as it is now.
 type MachineStatus struct {
@@ -19,73 +23,107 @@ type MachineStatus struct {
 	Record *Record
 }
 
-// Machines returns the machines that bottlebuild made, of every backend, by name.
+// Machines returns the machines that bottlebuild made, of every backend, by
+// name. What could be found is returned with an error too.
 func (w *Worker) Machines(ctx context.Context) ([]MachineStatus, error) {
-	var all []MachineStatus
 	var errs []error
+	records := map[string]*Record{}
+	names, err := w.Records.Names()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, name := range names {
+		rec, err := w.Records.Get(name)
+		switch {
+		case err == nil:
+			records[name] = rec
+		case !errors.Is(err, fs.ErrNotExist): // removed meanwhile
+			errs = append(errs, err)
+		}
+	}
+	var all []MachineStatus
+	asked := map[string]bool{}
 	for _, be := range w.Backends.All() {
 		list, err := be.List(ctx)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		asked[be.Name()] = true
 		for _, st := range list {
-			m := MachineStatus{Status: st}
-			if m.Record, err = w.Records.Get(st.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-			all = append(all, m)
+			all = append(all, MachineStatus{st, records[st.Name]})
+			delete(records, st.Name)
 		}
+	}
+	for name, rec := range records {
+		if !asked[rec.Backend] || !rec.Complete { // or being made just now
+			continue
+		}
+		all = append(all, MachineStatus{Record: rec, Status: backend.Status{
+			Name: name, Backend: rec.Backend, State: Gone,
+			Labels: map[string]string{backend.ProjectLabel: rec.Machine.Project, backend.AddressLabel: rec.Address, backend.SpecLabel: rec.Spec.String()},
+		}})
 	}
 	slices.SortFunc(all, func(a, b MachineStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all, errors.Join(errs...)
 }
 
-// recorded returns a machine's record and its backend; the error wraps
-// [backend.ErrNotFound] if bottlebuild made no machine of that name.
-func (w *Worker) recorded(ctx context.Context, name string) (*Record, backend.Backend, error) {
+// find returns a machine's backend and its record, which is nil if that is lost;
+// the error wraps [backend.ErrNotFound] if bottlebuild made no machine of that
+// name.
+func (w *Worker) find(ctx context.Context, name string) (backend.Backend, *Record, error) {
 	rec, err := w.Records.Get(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("machine %s: %w", name, backend.ErrNotFound)
+	if err == nil {
+		be, err := w.Backends.Named(ctx, rec.Backend, rec.Machine.Runtime)
+		return be, rec, err
 	}
-	if err != nil {
+	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	be, err := w.Backends.Named(ctx, rec.Backend, rec.Machine.Runtime)
-	return rec, be, err
+	for _, be := range w.Backends.All() {
+		st, err := be.Status(ctx, name)
+		if err == nil && st.Labels[backend.ProjectLabel] != "" {
+			return be, nil, nil
+		}
+		if err != nil && !errors.Is(err, backend.ErrNotFound) && !errors.Is(err, backend.ErrUnavailable) {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("machine %s: %w", name, backend.ErrNotFound)
 }
 
-// ExecIn runs a command in a machine that bottlebuild made: with the machine's
-// environment, which backends lose, and as its user and in its working directory
-// unless e says otherwise.
-func (w *Worker) ExecIn(ctx context.Context, name string, e backend.Exec) (code int, err error) {
-	rec, be, err := w.recorded(ctx, name)
-	if err != nil {
-		return 0, err
+// remembered is find for what needs the record.
+func (w *Worker) remembered(ctx context.Context, name string) (backend.Backend, *Record, error) {
+	be, rec, err := w.find(ctx, name)
+	if err == nil && rec == nil {
+		err = fmt.Errorf("machine %s: bottlebuild's record of it is lost: run its bottle file, which restores it", name)
 	}
-	env := maps.Clone(rec.Machine.Env)
-	if env == nil {
-		env = map[string]string{}
-	}
-	maps.Copy(env, e.Env)
-	e.Env = env
-	if e.User == "" {
-		e.User = rec.Machine.User
-	}
-	if e.Workdir == "" {
-		e.Workdir = rec.Machine.Workdir
-	}
-	return be.Exec(ctx, name, e)
+	return be, rec, err
+}
+
+// Start starts a machine, waits until it is ready, and checks it, as far as it
+// was ever set up. Progress goes to log.
+func (w *Worker) Start(ctx context.Context, name string, log io.Writer) error {
+	return w.change(ctx, name, func(be backend.Backend, rec *Record) error {
+		if rec == nil {
+			_, _, err := w.remembered(ctx, name)
+			return err
+		}
+		if err := be.Start(ctx, name); err != nil || !rec.Complete {
+			return err
+		}
+		return w.guest(be, rec.Machine).settle(ctx, log)
+	})
 }
 
 // Stop stops a machine that bottlebuild made.
 func (w *Worker) Stop(ctx context.Context, name string) error {
-	return w.change(ctx, name, func(be backend.Backend) error { return be.Stop(ctx, name) })
+	return w.change(ctx, name, func(be backend.Backend, _ *Record) error { return be.Stop(ctx, name) })
 }
 
 // Down stops and removes a machine that bottlebuild made, with its disk.
 func (w *Worker) Down(ctx context.Context, name string) error {
-	return w.change(ctx, name, func(be backend.Backend) error {
+	return w.change(ctx, name, func(be backend.Backend, _ *Record) error {
 		if err := be.Delete(ctx, name); err != nil {
 			return err
 		}
@@ -93,21 +131,20 @@ func (w *Worker) Down(ctx context.Context, name string) error {
 	})
 }
 
-// change does something to a machine while no other process does.
-func (w *Worker) change(ctx context.Context, name string, do func(backend.Backend) error) error {
-	_, be, err := w.recorded(ctx, name)
-	if err != nil {
+// change does something to a machine while no other process does. It is looked
+// for again by then: whoever had the lock may have replaced or removed it.
+func (w *Worker) change(ctx context.Context, name string, do func(backend.Backend, *Record) error) error {
+	if _, _, err := w.find(ctx, name); err != nil {
 		return err
 	}
-	unlock, err := w.lockMachine(ctx, name)
+	unlock, err := w.Records.Lock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return do(be)
-}
-
-// lockMachine keeps other processes from changing the machine of that name.
-func (w *Worker) lockMachine(ctx context.Context, name string) (unlock func(), err error) {
-	return w.Store.LockName(ctx, "machine-"+name)
+	be, rec, err := w.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	return do(be, rec)
 }

@@ -11,13 +11,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"bottlebuild/tasks/backend"
 )
 
 // ready waits until the machine's probe succeeds. When its time is over the
 // error holds the probe's last failure and the end of the machine's log.
-func (w *Worker) ready(ctx context.Context, be backend.Backend, p Machine) error {
+func (g *guest) ready(ctx context.Context) error {
+	p := g.p
 	if p.Ready == nil {
 		return nil
 	}
@@ -25,7 +27,7 @@ func (w *Worker) ready(ctx context.Context, be backend.Backend, p Machine) error
 	defer cancel()
 	var last error
 	for {
-		if err := probe(limit, be, p); err == nil {
+		if err := g.probe(limit); err == nil {
 			return nil
 		} else if limit.Err() == nil || last == nil {
 			last = err
@@ -38,7 +40,7 @@ func (w *Worker) ready(ctx context.Context, be backend.Backend, p Machine) error
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		log, err := be.Log(ctx, p.Name, 4<<10)
+		log, err := g.be.Log(ctx, p.Name, 4<<10)
 		if err != nil {
 			last = errors.Join(last, err)
 		}
@@ -47,11 +49,11 @@ func (w *Worker) ready(ctx context.Context, be backend.Backend, p Machine) error
 }
 
 // probe tries once.
-func probe(ctx context.Context, be backend.Backend, p Machine) error {
+func (g *guest) probe(ctx context.Context) error {
+	p, be := g.p, g.be
 	switch {
 	case len(p.Ready.Exec) > 0:
-		e := backend.Exec{Args: p.Ready.Exec, Env: p.Env, User: p.User, Workdir: p.Workdir}
-		if err := succeed(ctx, be, p.Name, e, io.Discard, 1<<10); err != nil {
+		if err := g.succeed(ctx, backend.Exec{Args: p.Ready.Exec, User: p.User}, io.Discard, 1<<10); err != nil {
 			return fmt.Errorf("ready exec %q: %w", strings.Join(p.Ready.Exec, " "), err)
 		}
 		return nil
@@ -63,19 +65,6 @@ func probe(ctx context.Context, be backend.Backend, p Machine) error {
 		return conn.Close()
 	}
 	return probeHTTP(ctx, be, p)
-}
-
-// succeed runs a command that has to end with 0. What it prints goes to log; the
-// error quotes the last bytes of it, limit at most.
-func succeed(ctx context.Context, be backend.Backend, name string, e backend.Exec, log io.Writer, limit int) error {
-	tail := &tailWriter{limit: limit}
-	e.Stdout = io.MultiWriter(log, tail)
-	e.Stderr = e.Stdout
-	code, err := be.Exec(ctx, name, e)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
-	}
-	return err
 }
 
 func probeHTTP(ctx context.Context, be backend.Backend, p Machine) error {
@@ -136,9 +125,19 @@ func (t *tailWriter) bytes() []byte { return t.buf }
 
 // indented sets output off from the sentence that quotes it; no output adds nothing.
 func indented(title string, b []byte) string {
-	text := strings.TrimSpace(string(b))
+	text := strings.TrimSpace(printable(b))
 	if text == "" {
 		return ""
 	}
 	return "; " + title + ":\n    " + strings.ReplaceAll(text, "\n", "\n    ")
+}
+
+// printable drops what would mean something to a terminal.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), "?"))
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -24,8 +27,11 @@ const (
 // difference is what separates a machine as it is from what is wanted.
 type difference struct {
 	action string
-	reason string // why; empty for a replacement because of the spec, which the recipes explain
+	reason string // why; empty for a replacement because of the spec
 	cause  graph.Cause
+	// record is what is remembered of the machine; nil if that is lost.
+	record *Record
+	pack   cache.Digest // of the pack that the machine was made from; zero if not known
 	// refused says why the action must not be taken.
 	refused error
 }
@@ -52,26 +58,53 @@ func (w *Worker) reconcile(ctx context.Context, be backend.Backend, p Machine, k
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return difference{}, err
 	}
+	d := difference{record: rec}
+	d.pack, _ = cache.ParseDigest(st.Labels[backend.PackLabel]) // of a machine that lacks it nothing is known
 	switch {
+	case rec != nil && rec.Failure != "":
+		d.action, d.cause, d.reason = ActionReplace, CauseMachineIncomplete, "it was kept after a failure"
 	case rec != nil && !rec.Complete:
-		return difference{action: ActionReplace, cause: CauseMachineIncomplete, reason: "it was never completed"}, nil
+		d.action, d.cause, d.reason = ActionReplace, CauseMachineIncomplete, "it was never completed"
 	case st.State == backend.Frozen:
-		return difference{action: ActionNone, reason: "it is frozen"}, nil
+		d.action, d.reason = ActionNone, "it is frozen"
 	case p.Recreate:
-		return difference{action: ActionReplace, cause: graph.Forced, reason: "forced", refused: mayReplace(p, st)}, nil
-	case key.IsZero() && st.State == backend.Running:
-		return difference{}, nil
-	case key.IsZero():
-		return difference{action: ActionStart, cause: CauseMachineStopped, reason: "it is " + string(st.State)}, nil
-	case st.Labels[backend.SpecLabel] != key.String():
-		return difference{action: ActionReplace, refused: mayReplace(p, st)}, nil
+		d.action, d.cause, d.reason, d.refused = ActionReplace, graph.Forced, "forced", mayReplace(p, st)
+	case key.IsZero() && st.State == backend.Running: // that depends
+	case !key.IsZero() && st.Labels[backend.SpecLabel] != key.String():
+		d.action, d.refused = ActionReplace, mayReplace(p, st)
 	case st.State != backend.Running:
-	case rec != nil && !reflect.DeepEqual(rec.Machine.Ready, p.Ready):
-		return difference{action: ActionUpdate, cause: CauseProbe, reason: "ready changed"}, nil
+		d.action, d.cause, d.reason = ActionStart, CauseMachineStopped, "it is "+string(st.State)
+		if st.Note != "" {
+			d.reason += ": " + st.Note
+		}
+	case rec == nil:
+		d.action, d.cause, d.reason = ActionUpdate, CauseProbe, "what bottlebuild knew of it was lost"
 	default:
-		return difference{action: ActionNone}, nil
+		d.action = ActionNone
+		if changed := changedInPlace(rec.Machine, p); len(changed) > 0 {
+			d.action, d.cause, d.reason = ActionUpdate, CauseProbe, strings.Join(changed, ", ")+" changed"
+		}
 	}
-	return difference{action: ActionStart, cause: CauseMachineStopped, reason: "it is " + string(st.State)}, nil
+	return d, nil
+}
+
+// changedInPlace names what differs of that which needs no other machine, and
+// has to be tried or remembered anew.
+func changedInPlace(was, is Machine) []string {
+	var changed []string
+	if !reflect.DeepEqual(was.Ready, is.Ready) {
+		changed = append(changed, "ready")
+	}
+	if !slices.EqualFunc(was.Checks, is.Checks, func(a, b Check) bool { return reflect.DeepEqual(a, b) }) {
+		changed = append(changed, "check")
+	}
+	if !maps.EqualFunc(was.Secrets, is.Secrets, func(a, b SecretRef) bool { return reflect.DeepEqual(a, b) }) {
+		changed = append(changed, "secrets") // where they are read from
+	}
+	if is.SelfTest && !was.SelfTest {
+		changed = append(changed, "self_test")
+	}
+	return changed
 }
 
 // mayReplace says why a machine with a disk that may have been used must be kept.
@@ -105,13 +138,34 @@ func (w *Worker) checkMachine(ctx context.Context, p Machine, s graph.Spec) (gra
 	case ActionNone:
 		v.Decision, v.Output = graph.Hit, machineOutput(be, p, s.Key)
 	}
-	if d.reason != "" {
+	switch {
+	case d.reason != "":
 		v.Reasons = []graph.Reason{{Cause: d.cause, Component: "machine", Text: d.reason}}
+	case d.action == ActionReplace:
+		v.Reasons = w.forces(ctx, be, d, p, s)
 	}
 	if d.refused != nil {
 		v.Notes = []graph.Reason{{Cause: CauseMachineKept, Component: "machine", Text: d.refused.Error()}}
 	}
 	return v, nil
+}
+
+// forces says which attributes of a machine have changed that cannot be changed
+// in one that exists. It compares with the machine itself, which need not be the
+// last that this bottle file asked for.
+func (w *Worker) forces(ctx context.Context, be backend.Backend, d difference, p Machine, s graph.Spec) []graph.Reason {
+	if d.record == nil {
+		return nil // the recipes that the cache has may explain it
+	}
+	is := machineRecipe(be, p, s.Inputs[p.Pack].Digest)
+	var reasons []graph.Reason
+	for _, c := range cache.Diff(machineRecipe(be, d.record.Machine, d.pack), is) {
+		for _, r := range w.Explain(ctx, s, c) {
+			r.Text += ", which takes a new machine"
+			reasons = append(reasons, r)
+		}
+	}
+	return reasons
 }
 
 func machineOutput(be backend.Backend, p Machine, key cache.Key) cache.Output {

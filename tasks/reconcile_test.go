@@ -36,7 +36,7 @@ func TestReconcile(t *testing.T) {
 	state := func(s backend.State, l map[string]string) *backend.Status {
 		return &backend.Status{State: s, Labels: l}
 	}
-	complete, half := &Record{Complete: true}, &Record{}
+	complete, half, kept := &Record{Complete: true}, &Record{}, &Record{Failure: "provision failed"}
 	for name, c := range map[string]struct {
 		status  *backend.Status
 		record  *Record
@@ -50,11 +50,12 @@ func TestReconcile(t *testing.T) {
 		"absent":                        {action: ActionCreate},
 		"absent, key unknown":           {unknown: true, action: ActionCreate},
 		"matches":                       {status: running(same), record: complete, action: ActionNone},
-		"matches, record lost":          {status: running(same), action: ActionNone},
+		"matches, record lost":          {status: running(same), action: ActionUpdate},
 		"matches, stopped":              {status: state(backend.Stopped, same), record: complete, action: ActionStart},
 		"matches, broken":               {status: &backend.Status{State: backend.Broken, PID: 1, Labels: same}, record: complete, action: ActionStart},
 		"matches, another probe":        {status: running(same), record: complete, ready: &Ready{TCP: 1}, action: ActionUpdate},
 		"never completed":               {status: running(same), record: half, action: ActionReplace},
+		"kept after a failure":          {status: running(same), record: kept, action: ActionReplace},
 		"frozen":                        {status: state(backend.Frozen, other), record: complete, action: ActionNone},
 		"differs, running":              {status: running(other), record: complete, action: ActionReplace, refused: true},
 		"differs, running, always":      {status: running(other), record: complete, replace: ReplaceAlways, action: ActionReplace},

@@ -1,20 +1,26 @@
 package tasks
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 
 	"bottlebuild/cache"
-
-	"github.com/google/renameio/v2"
 )
 
 // Record is what bottlebuild remembers of a machine that it made, so that it can
-// be operated without the bottle file. It holds no secret.
+// be operated without the bottle file. It holds references to secrets, never a
+// value. What the bottle file marks as sensitive is in it, as it is in the
+// machine: in the machine's environment and files.
 type Record struct {
 	Machine Machine   `json:"machine"`
 	Backend string    `json:"backend"` // the one it was made with; never auto
@@ -23,6 +29,8 @@ type Record struct {
 	// Complete is false from before the machine is created until it has been
 	// provisioned and was ready: nobody has used it yet, so it may be thrown away.
 	Complete bool `json:"complete"`
+	// Failure is why a machine that is not complete was kept; or empty.
+	Failure string `json:"failure,omitempty"`
 }
 
 // Records keeps one file, mode 0600, per machine in a directory.
@@ -51,6 +59,12 @@ func (r Records) Get(name string) (*Record, error) {
 	return rec, nil
 }
 
+// Has reports whether there is a record of a machine of that name.
+func (r Records) Has(name string) bool {
+	_, err := os.Lstat(r.path(name))
+	return err == nil
+}
+
 // Put replaces the record of rec.Machine.Name, atomically.
 func (r Records) Put(rec *Record) error {
 	b, err := json.MarshalIndent(rec, "", "  ")
@@ -75,3 +89,46 @@ func (r Records) Delete(name string) error {
 }
 
 func (r Records) path(name string) string { return filepath.Join(r.Dir, name+".json") }
+
+// Names returns the names of the machines that have records, sorted.
+func (r Records) Names() ([]string, error) {
+	entries, err := os.ReadDir(r.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list records of machines: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".json"); ok && !strings.HasPrefix(name, ".") {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+const lockPoll = 20 * time.Millisecond
+
+// Lock waits until no other process changes the machine of that name, and keeps
+// others waiting until unlock is called. The lock is where the records are,
+// since processes with different caches may share those.
+func (r Records) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("lock machine %s: %w", name, err)
+	}
+	for {
+		f := flock.New(filepath.Join(r.Dir, name+".lock"), flock.SetPermissions(0o600))
+		if _, err := f.TryLockContext(ctx, lockPoll); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock machine %s: %w", name, err)
+		}
+		// Its holder removes the file, so that no such files pile up; hence a lock
+		// counts only if the file is still the one of that name.
+		held, err := f.Stat()
+		if err == nil {
+			var named fs.FileInfo
+			if named, err = os.Lstat(f.Path()); err == nil && os.SameFile(held, named) {
+				return func() { os.Remove(f.Path()); f.Close() }, nil
+			}
+		}
+		f.Close()
+	}
+}

@@ -31,6 +31,7 @@ type app struct {
 	stdin          *os.File
 	stdout, stderr *os.File
 	lookup         func(string) (string, bool)
+	signals        *signals
 
 	builder    string       // --builder
 	builderTLS buildkit.TLS // --builder-tls-*
@@ -39,7 +40,7 @@ type app struct {
 }
 
 func newApp(stdin, stdout, stderr *os.File, lookup func(string) (string, bool)) *app {
-	return &app{stdin: stdin, stdout: stdout, stderr: stderr, lookup: lookup}
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, lookup: lookup, signals: &signals{}}
 }
 
 func (a *app) env(name string) string {
@@ -64,6 +65,11 @@ func (a *app) cacheDir() string { return a.dir("BOTTLEBUILD_CACHE", "XDG_CACHE_H
 // stateDir holds what machines need for as long as they exist.
 func (a *app) stateDir() string {
 	return a.dir("BOTTLEBUILD_STATE", "XDG_STATE_HOME", ".local/state")
+}
+
+// records are what is remembered of machines.
+func (a *app) records() tasks.Records {
+	return tasks.Records{Dir: filepath.Join(a.stateDir(), "records")}
 }
 
 func (a *app) runtimeDir() string { return a.env("XDG_RUNTIME_DIR") }
@@ -123,7 +129,7 @@ func (a *app) session(open func(dir string) (*cache.Store, error)) (*session, er
 		Store:    store,
 		Scanner:  buildcontext.New(store, runtime.GOMAXPROCS(0)),
 		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport, Store: store},
-		Records:  tasks.Records{Dir: filepath.Join(state, "records")},
+		Records:  a.records(),
 		Secret:   a.secret,
 		SSHAgent: a.env("SSH_AUTH_SOCK"),
 		Platform: "linux/" + runtime.GOARCH,

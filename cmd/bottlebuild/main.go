@@ -6,12 +6,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
-	"time"
 
 	"github.com/moby/sys/reexec"
 
@@ -38,32 +34,11 @@ func main() {
 // machine of the container backend.
 const machineInitCommand = "machine-init"
 
-// signalPause is for how long after the first signal more of them count as one.
-const signalPause = 300 * time.Millisecond
-
-// errInterrupted is the cause of a context that a signal has cancelled.
-var errInterrupted = errors.New("interrupted")
-
 func realMain(args []string) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.LookupEnv)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	go func() {
-		<-signals
-		cancel(errInterrupted)
-		// Some tools send a signal to the process and to its group.
-		time.Sleep(signalPause)
-		for len(signals) > 0 {
-			<-signals
-		}
-		<-signals // the user does not want to wait for cleaning up
-		fmt.Fprintln(os.Stderr, "bottlebuild: interrupted twice, leaving at once")
-		killChildren()
-		os.Exit(exitInterrupted)
-	}()
+	defer a.signals.watch(cancel)()
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -35,7 +35,7 @@ func testMain(m *testing.M) int {
 	tools = dir
 	for name, pkg := range map[string]string{
 		"bottlebuild": ".", "server": "../../examples/server", "fakesmolvm": "../../tasks/smolvm/fakesmolvm",
-		"probe": "./testdata/probe",
+		"probe": "./testdata/probe", "guest": "../../tasks/backendtest/guest",
 	} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
 			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
+			"reboot": cmdReboot, "together": cmdTogether,
 			"searched": cmdSearched, "found": cmdFound,
 		},
 	})
