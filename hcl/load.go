@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"bottlebuild/tasks"
 )
 
 // Options is what [Load] needs: Dir, and either Files or Path and Source.
@@ -25,6 +27,7 @@ type Options struct {
 	VarFiles []Source
 	Vars     map[string]Var
 	Sets     []string // "PATH=VALUE": attributes that beat those of the files
+	Lock     *Source  // the lock file; nil: there is none
 	Version  string   // of bottlebuild, for required_version; empty: not checked
 
 	maxIterations int64 // 0: the constant of that name, which takes too long to reach in a test
@@ -56,6 +59,7 @@ type File struct {
 
 	instanceSets map[*block][]*instanceSetting // by the block of a declaration
 
+	pins       tasks.Pins
 	files      *fileReader
 	functions  map[string]function.Function
 	iterations iterations
@@ -83,7 +87,9 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 		instanceSets: map[*block][]*instanceSetting{},
 		files:        &fileReader{dir: o.Dir, seen: map[string]fileContent{}},
 	}
+	lock := f.readLock()
 	bodies, diags := f.parse()
+	diags = append(diags, lock...)
 	if diags.HasErrors() {
 		return f, tidy(diags)
 	}

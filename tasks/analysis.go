@@ -40,6 +40,9 @@ func (w *Worker) analyze(ctx context.Context, def buildkit.Definition) (*buildki
 		if err != nil {
 			return nil, err
 		}
+		if err := w.resolveRemotes(ctx, a); err != nil {
+			return nil, err
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,6 +59,7 @@ func (w *Worker) analysisRecipe(def buildkit.Definition) (*cache.Recipe, error) 
 		return nil, fmt.Errorf("encode definition: %w", err)
 	}
 	r := cache.NewRecipe(kindAnalysis)
+	r.Add("form", "2") // of [buildkit.Analysis]
 	r.Add("tool.buildkit", buildkit.Version())
 	r.Add("platform", w.Platform)
 	r.AddDigest("definition", cache.DigestOf(b))
@@ -76,7 +80,7 @@ func (w *Worker) savedAnalysis(ctx context.Context, key cache.Key) (*buildkit.An
 		return nil, nil
 	}
 	for _, b := range a.Images {
-		d, err := w.resolve(ctx, b.Ref)
+		d, err := w.resolveImage(ctx, b.Ref)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +88,8 @@ func (w *Worker) savedAnalysis(ctx context.Context, key cache.Key) (*buildkit.An
 			return nil, nil
 		}
 	}
-	return a, nil
+	// What remote sources stand for is no part of what a Dockerfile means.
+	return a, w.resolveRemotes(ctx, a)
 }
 
 func (w *Worker) saveAnalysis(def buildkit.Definition, a *buildkit.Analysis) error {
@@ -92,7 +97,7 @@ func (w *Worker) saveAnalysis(def buildkit.Definition, a *buildkit.Analysis) err
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(a)
+	b, err := json.Marshal(a.Unresolved())
 	if err != nil {
 		return fmt.Errorf("encode analysis: %w", err)
 	}
@@ -103,39 +108,4 @@ func (w *Worker) saveAnalysis(def buildkit.Definition, a *buildkit.Analysis) err
 		Key: recipe.Key(), Kind: kindAnalysis, Created: time.Now().UTC(), Recipe: recipe.Text(),
 		Output: cache.Output{Digest: a.Digest, Attrs: map[string]string{kindAnalysis: string(b)}},
 	})
-}
-
-// resolve returns the digest of an image reference, asked for once in a run: one
-// run sees one world.
-func (w *Worker) resolve(ctx context.Context, ref string) (cache.Digest, error) {
-	w.mu.Lock()
-	d, ok := w.resolved[ref]
-	w.mu.Unlock()
-	if ok {
-		return d, nil
-	}
-	d, err := w.Registry.Resolve(ctx, ref, false)
-	if err != nil {
-		return d, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.resolved == nil {
-		w.resolved = map[string]cache.Digest{}
-	}
-	if first, ok := w.resolved[ref]; ok {
-		return first, nil
-	}
-	w.resolved[ref] = d
-	return d, nil
-}
-
-// resolveBase is what the analysis asks about base images.
-func (w *Worker) resolveBase(ctx context.Context, ref, platform string) (digest string, config []byte, err error) {
-	d, err := w.resolve(ctx, ref)
-	if err != nil {
-		return "", nil, err
-	}
-	config, _, err = w.Registry.Config(ctx, ref, d, platform)
-	return d.String(), config, err
 }

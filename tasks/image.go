@@ -24,11 +24,12 @@ const maxDockerfile = 4 << 20
 func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *cache.Recipe) error {
 	r.AddList("platforms", w.platforms(p))
 	if p.Ref != "" {
-		d, err := w.resolve(ctx, p.Ref)
+		d, err := w.resolveImage(ctx, p.Ref)
 		if err != nil {
 			return err
 		}
 		r.AddDigest("ref", d)
+		w.resolutions.use(Pin{PinImage, fullName(p.Ref)}, s.Address)
 		return nil
 	}
 	def, complete, err := w.definition(p, s.Inputs)
@@ -65,11 +66,17 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	r.AddDigest("translation", a.Digest)
 	for _, b := range a.Images {
 		r.Add("base."+b.Ref, b.Digest)
+		w.resolutions.use(Pin{PinImage, b.Ref}, s.Address)
 	}
 	describeSecrets(p, a, r)
 	describeSteps(p, a, r)
-	for _, src := range slices.Concat(a.Git, a.HTTP) {
+	for _, src := range a.Git {
 		r.Add("source."+src.URL, src.Checksum)
+		w.resolutions.use(Pin{PinGit, gitName(src)}, s.Address)
+	}
+	for _, src := range a.HTTP {
+		r.Add("source."+src.URL, src.Checksum)
+		w.resolutions.use(Pin{PinHTTP, src.URL}, s.Address)
 	}
 	trees, err := w.scan(ctx, p, a)
 	if err != nil {
@@ -107,7 +114,7 @@ func (w *Worker) checkImage(p Image, s graph.Spec, entry *cache.Entry) graph.Ver
 // runImage builds the image, or takes it from its registry, into the store.
 func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.Output, error) {
 	if p.Ref != "" {
-		d, err := w.resolve(ctx, p.Ref)
+		d, err := w.resolveImage(ctx, p.Ref)
 		if err != nil {
 			return cache.Output{}, err
 		}
@@ -156,6 +163,7 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 	for _, b := range a.Images {
 		req.Pins[b.Ref] = b.Digest
 	}
+	req.Sources = slices.Concat(a.Git, a.HTTP)
 	// A file that changes while it is sent ends the build with that as its error.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

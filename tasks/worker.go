@@ -29,6 +29,12 @@ type Worker struct {
 	Secret func(context.Context, SecretRef) ([]byte, error)
 	// SSHAgent is the path of the socket of the user's SSH agent; empty: there is none.
 	SSHAgent string
+	// Pins are what the lock file says, nil if there is none; with Locked, what
+	// it lacks is refused instead of looked up.
+	Pins   Pins
+	Locked bool
+	// Env is the environment of git, which finds the commits of refs.
+	Env []string
 	// Platform is this machine's: "linux/amd64".
 	Platform string
 	// Progress returns where the work of the node at address reports to.
@@ -36,7 +42,8 @@ type Worker struct {
 
 	mu       sync.Mutex
 	analyses map[cache.Key]*buildkit.Analysis
-	resolved map[string]cache.Digest
+
+	resolutions resolutions
 }
 
 var (

@@ -35,6 +35,7 @@ type app struct {
 
 	builder    string       // --builder
 	builderTLS buildkit.TLS // --builder-tls-*
+	locked     bool         // --locked
 	// rawProgress keeps everything but JSON from standard error.
 	rawProgress bool
 }
@@ -90,6 +91,9 @@ func version() string {
 	return "dev"
 }
 
+// platform is what images are built for where nothing else is said.
+func platform() string { return "linux/" + runtime.GOARCH }
+
 // session is an open store and a worker over it, for the time of one command.
 type session struct {
 	*app
@@ -132,7 +136,9 @@ func (a *app) session(open func(dir string) (*cache.Store, error)) (*session, er
 		Records:  a.records(),
 		Secret:   a.secret,
 		SSHAgent: a.env("SSH_AUTH_SOCK"),
-		Platform: "linux/" + runtime.GOARCH,
+		Env:      os.Environ(),
+		Locked:   a.locked,
+		Platform: platform(),
 		Builder:  func(ctx context.Context) (*buildkit.Builder, error) { return s.connect(ctx, self) },
 		Progress: func(string) progress.Sink { return progress.Discard{} },
 		Backends: &tasks.Backends{

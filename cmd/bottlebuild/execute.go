@@ -26,6 +26,7 @@ const packMemory = 8 << 10 // MiB
 
 // runner returns what plans and runs the chosen nodes.
 func (s *session) runner(c *chosen) *graph.Runner {
+	s.worker.Pins = c.file.Pins()
 	r := &graph.Runner{
 		Cache: s.store, Worker: s.worker, Executor: s.worker, Scope: c.file.Project(), Jobs: 1,
 		MemoryMiB: availableMemory(), RetryPause: retryPause,

@@ -34,6 +34,8 @@ type fileFlags struct {
 	// faults, if not nil, takes what is wrong with the file, which is then not
 	// printed and no error of load.
 	faults *bottlefile.Diagnostics
+	// lock is the path of the lock file, which need not be there; load sets it.
+	lock string
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
@@ -59,6 +61,10 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	o := bottlefile.Options{
 		Files: in.sources, Dir: in.dir, Project: in.project, Version: version(),
 		Env: environmentVars(), Sets: f.sets,
+	}
+	f.lock = in.lock
+	if o.Lock, err = readLock(in.lock); err != nil {
+		return nil, nil, err
 	}
 	if o.Vars, err = f.commandVars(); err != nil {
 		return nil, nil, err

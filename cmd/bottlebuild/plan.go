@@ -44,6 +44,7 @@ printed by "bottlebuild plan PLAN". See docs/plan.md for the JSON form.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.plan(cmd.Context(), &f, args) },
 	}
 	f.add(cmd)
+	a.addLocked(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the plan as JSON")
 	cmd.Flags().StringVar(&f.out, "out", "", "save the plan to this `FILE`, for run")
 	cmd.Flags().BoolVar(&f.detailedCode, "detailed-exitcode", false, "exit with 2 if there is work to do")
@@ -72,6 +73,7 @@ func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
 		err = a.printJSON(p)
 	} else {
 		err = writePlan(a.stdout, &p, a.color(a.stdout))
+		a.tellMoved(p.Moved)
 	}
 	if err != nil {
 		return err
@@ -106,6 +108,7 @@ func (a *app) makePlan(ctx context.Context, f *planFlags, args []string) (planJS
 	if f.out != "" {
 		err = s.savePlan(ctx, f, args, c.file, plan, p)
 	}
+	p.Moved = s.moved(ctx)
 	return p, err
 }
 

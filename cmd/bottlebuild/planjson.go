@@ -17,6 +17,7 @@ type planJSON struct {
 	FormatVersion string        `json:"format_version"`
 	Nodes         []stepJSON    `json:"nodes"`
 	Forecast      *forecastJSON `json:"forecast,omitempty"` // if there is work
+	Moved         []movedJSON   `json:"moved,omitempty"`    // if the lock file is behind
 }
 
 type stepJSON struct {

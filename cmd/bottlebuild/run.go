@@ -60,6 +60,7 @@ verification failed, 130 interrupted.`,
 		},
 	}
 	f.add(cmd)
+	a.addLocked(cmd)
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.again, "watch", "w", false, "run again whenever a file changes that counts, until interrupted")
 	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: "+strings.Join(progressModes, ", "))

@@ -202,7 +202,8 @@ func cmdDaemons(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// registry VAR starts Debian's docker-registry and sets VAR to its address.
+// registry VAR starts Debian's docker-registry and sets VAR to its address, and
+// VAR_PID to its process.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: registry VAR")
@@ -219,6 +220,7 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		if res, err := http.Get("http://" + addr + "/v2/"); err == nil {
 			res.Body.Close()
 			ts.Setenv(args[0], addr)
+			ts.Setenv(args[0]+"_PID", strconv.Itoa(cmd.Process.Pid))
 			return
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -59,6 +59,9 @@ func (a *app) choose(ctx context.Context, f *selection, args []string) (*chosen,
 	if err := a.diagnose(file, diags); err != nil {
 		return nil, err
 	}
+	if err := a.checkLocked(ctx, file, nodes); err != nil {
+		return nil, err
+	}
 	c := &chosen{file: file, nodes: nodes, forced: map[*graph.Node]bool{}}
 	if err := c.narrow(f); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type input struct {
 	sources []bottlefile.Source
 	dir     string // absolute
 	project string // absolute path of the file, or of the directory
+	lock    string // path of the lock file, which need not be there
 	paths   []string
 	options bottlefile.Options // what was made of it
 }
@@ -79,8 +80,11 @@ func (a *app) readSources(paths []string) (*input, error) {
 		in.dir = dir
 	}
 	in.project = filepath.Join(in.dir, filepath.Base(paths[0]))
+	in.lock = bottlefile.LockPath(paths[0], false)
 	if fi, err := os.Stat(paths[0]); err == nil && fi.IsDir() {
-		in.project = in.dir
+		in.project, in.lock = in.dir, bottlefile.LockPath(paths[0], true)
+	} else if paths[0] == stdinName {
+		in.lock = bottlefile.LockPath(in.dir, true)
 	}
 	return in, nil
 }

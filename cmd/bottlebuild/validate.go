@@ -72,6 +72,11 @@ A file that cannot be read is reported on standard error, with --json too.`,
 			if !diags.HasErrors() {
 				ns, d := file.Nodes(nil)
 				nodes, diags = len(ns), append(diags, d...)
+				if !diags.HasErrors() {
+					if err := a.checkLocked(cmd.Context(), file, ns); err != nil {
+						return err
+					}
+				}
 			}
 			if asJSON {
 				return a.printValidation(file, diags, nodes)
@@ -84,6 +89,7 @@ A file that cannot be read is reported on standard error, with --json too.`,
 		},
 	}
 	f.add(cmd)
+	a.addLocked(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/gitutil"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -36,6 +37,9 @@ type AnalyzeRequest struct {
 	// ref is in full: "docker.io/library/node:22". It is called once for each
 	// reference that is used and platform, several at once.
 	Resolve func(ctx context.Context, ref, platform string) (digest string, config []byte, err error)
+	// Outline takes linked images that are not there for empty ones: what the
+	// analysis names is then right but for what their triggers add.
+	Outline bool
 }
 
 // Analysis is what a build can read.
@@ -74,8 +78,39 @@ type BaseImage struct {
 
 // Remote is a source that the builder fetches.
 type Remote struct {
-	URL      string
-	Checksum string // empty: what it yields is not fixed
+	URL string // of Git, with "#REF" or "#REF:DIRECTORY"
+	// Source is what BuildKit calls it; HTTP tells it from a Git repository.
+	Source string
+	HTTP   bool `json:",omitempty"`
+	// Checksum is the commit, or the digest of the content; empty: what it
+	// yields is not fixed. Given tells that the Dockerfile says so.
+	Checksum string `json:",omitempty"`
+	Given    bool   `json:",omitempty"`
+}
+
+// Pinned tells whether the name alone says what a source yields.
+func (r Remote) Pinned() bool {
+	_, fragment, _ := strings.Cut(r.URL, "#")
+	ref, _, _ := strings.Cut(fragment, ":")
+	return r.Given || !r.HTTP && isCommit(ref)
+}
+
+func isCommit(ref string) bool { return gitutil.IsCommitSHA(ref) }
+
+// Unresolved returns the analysis less what remote sources stood for.
+func (a *Analysis) Unresolved() *Analysis {
+	u := *a
+	clear := func(rs []Remote) []Remote {
+		rs = slices.Clone(rs)
+		for i := range rs {
+			if !rs[i].Given {
+				rs[i].Checksum = ""
+			}
+		}
+		return rs
+	}
+	u.Git, u.HTTP = clear(a.Git), clear(a.HTTP)
+	return &u
 }
 
 // Analyze translates a Dockerfile as a build does, without a builder, and
@@ -97,7 +132,7 @@ func Analyze(ctx context.Context, req AnalyzeRequest) (*Analysis, error) {
 	}
 	images := &imageRecord{resolve: req.Resolve, digests: map[string]string{}}
 	res, err := req.translate(ctx, &frontendClient{
-		Client: o, store: req.Store, resolve: images.get, allow: func(*pb.Definition) error { return nil },
+		Client: o, store: req.Store, resolve: images.get, outline: req.Outline, allow: func(*pb.Definition) error { return nil },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("analyze: %w", inDockerfile(err, &req.Definition))
@@ -118,7 +153,7 @@ type imageRecord struct {
 }
 
 func (r *imageRecord) get(ctx context.Context, ref string, p ocispecs.Platform) (digest.Digest, []byte, error) {
-	name, err := fullName(ref)
+	name, err := FullName(ref)
 	if err != nil {
 		return "", nil, err
 	}
@@ -147,9 +182,9 @@ func (r *imageRecord) list() []BaseImage {
 	return images
 }
 
-// fullName returns a reference with registry and tag: the form in which two
+// FullName returns a reference with registry and tag: the form in which two
 // spellings of one image are equal.
-func fullName(ref string) (string, error) {
+func FullName(ref string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return "", err
@@ -157,8 +192,8 @@ func fullName(ref string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-// digestIn returns the digest that a reference carries.
-func digestIn(ref string) (digest.Digest, bool) {
+// DigestIn returns the digest that a reference carries: "sha256:…".
+func DigestIn(ref string) (string, bool) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return "", false
@@ -167,7 +202,7 @@ func digestIn(ref string) (digest.Digest, bool) {
 	if !ok {
 		return "", false
 	}
-	return d.Digest(), true
+	return d.Digest().String(), true
 }
 
 // addSources adds what the operations of defs read. mounts are the names of
@@ -205,9 +240,11 @@ func (a *Analysis) addSources(defs []*pb.Definition, mounts map[string]string) e
 				if _, ref, ok := strings.Cut(rest, "#"); ok && !strings.Contains(url, "#") {
 					url += "#" + ref
 				}
-				git[Remote{url, src.Attrs[pb.AttrGitChecksum]}] = true
+				sum := src.Attrs[pb.AttrGitChecksum]
+				git[Remote{URL: url, Source: src.Identifier, Checksum: sum, Given: sum != ""}] = true
 			case "http", "https":
-				http[Remote{src.Identifier, src.Attrs[pb.AttrHTTPChecksum]}] = true
+				sum := src.Attrs[pb.AttrHTTPChecksum]
+				http[Remote{URL: src.Identifier, Source: src.Identifier, HTTP: true, Checksum: sum, Given: sum != ""}] = true
 			}
 		}
 	}

@@ -76,10 +76,13 @@ func TestAnalyze(t *testing.T) {
 		}},
 		{name: "remote sources", text: "FROM scratch\nADD https://example.com/a /a\nADD --checksum=" + goDigest + " https://example.com/b /b\nADD https://github.com/o/r.git#v1 /r", want: Analysis{
 			Dirs: map[string]Dir{},
-			Git:  []Remote{{URL: "https://github.com/o/r.git#v1"}},
-			HTTP: []Remote{{URL: "https://example.com/a"}, {URL: "https://example.com/b", Checksum: goDigest}},
+			Git:  []Remote{{URL: "https://github.com/o/r.git#v1", Source: "git://github.com/o/r.git#v1"}},
+			HTTP: []Remote{
+				{URL: "https://example.com/a", Source: "https://example.com/a", HTTP: true},
+				{URL: "https://example.com/b", Source: "https://example.com/b", HTTP: true, Checksum: goDigest, Given: true},
+			},
 		}},
-		{name: "syntax line has no effect", text: "# syntax=nowhere/frontend\nFROM scratch\nCOPY a /", want: Analysis{Dirs: main("a")}},
+		{name: "syntax line has no effect", text: "# syntax=docker/dockerfile:1.4\nFROM scratch\nCOPY a /", want: Analysis{Dirs: main("a")}},
 		{name: "named directories", text: "FROM scratch\nCOPY --from=lib x/y /\nCOPY a /", def: Definition{Contexts: map[string]Context{"lib": {Dir: true}, "unused": {Dir: true}}},
 			want: Analysis{Dirs: map[string]Dir{MainContext: {Paths: []string{"a"}}, "lib": {Paths: []string{"x/y"}}}}},
 		{name: "directory in place of an image", text: "FROM node:22\nCOPY a /", def: Definition{Contexts: map[string]Context{"node:22": {Dir: true}}},

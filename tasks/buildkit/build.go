@@ -40,6 +40,8 @@ type BuildRequest struct {
 	// [Analysis] lists them: references in full, with tag. A reference that is
 	// neither here nor carries a digest is an error.
 	Pins map[string]string
+	// Sources are the Git and HTTP sources, each with what it has to yield.
+	Sources []Remote
 	// NoCache runs every step.
 	NoCache bool
 	// NoCacheStages are the stages whose steps are run whatever is cached.
@@ -137,6 +139,7 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 		CacheImports:  cacheEntries(req.CacheFrom),
 		CacheExports:  cacheEntries(req.CacheTo),
 		Session:       attached,
+		SourcePolicy:  sourcePolicy(req.Sources),
 
 		AllowedEntitlements: req.entitlements(),
 	}
@@ -168,7 +171,7 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 
 // pinned gives a reference its digest; the daemon finds the config by it.
 func (r *BuildRequest) pinned(_ context.Context, ref string, _ ocispecs.Platform) (digest.Digest, []byte, error) {
-	name, err := fullName(ref)
+	name, err := FullName(ref)
 	if err != nil {
 		return "", nil, err
 	}
@@ -179,8 +182,8 @@ func (r *BuildRequest) pinned(_ context.Context, ref string, _ ocispecs.Platform
 		}
 		return d, nil, nil
 	}
-	if d, ok := digestIn(name); ok {
-		return d, nil, nil
+	if d, ok := DigestIn(name); ok {
+		return digest.Digest(d), nil, nil
 	}
 	return "", nil, errors.New("it was given no digest before the build")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"bottlebuild/cache"
 )
@@ -17,8 +19,9 @@ import (
 // maps where named contexts stand beside it. No named context can be called so.
 const MainContext = "context"
 
-// Definition is a Dockerfile with all that decides how it is translated. A
-// "# syntax=" line in it has no effect: the frontend is the compiled-in one.
+// Definition is a Dockerfile with all that decides how it is translated. The
+// frontend is the compiled-in one: a "# syntax=" line that names a version of
+// docker/dockerfile has no effect, and one that names another frontend is an error.
 type Definition struct {
 	File       string // name of the Dockerfile, for messages
 	Dockerfile []byte
@@ -75,7 +78,27 @@ func (d *Definition) check() error {
 	if len(d.Dockerfile) == 0 {
 		return &DockerfileError{File: d.File, Err: errors.New("it is empty")}
 	}
-	return nil
+	return d.checkSyntax()
+}
+
+// frontends are the repositories of the frontend that is compiled in.
+var frontends = []string{"docker.io/docker/dockerfile", "docker.io/docker/dockerfile-upstream"}
+
+// checkSyntax refuses a Dockerfile that is in another frontend's language.
+func (d *Definition) checkSyntax() error {
+	syntax, _, place, ok := parser.DetectSyntax(d.Dockerfile)
+	if arg := d.Args["BUILDKIT_SYNTAX"]; arg != "" {
+		syntax, place, ok = arg, nil, true
+	}
+	if !ok {
+		return nil
+	}
+	if named, err := reference.ParseNormalizedNamed(syntax); err == nil && slices.Contains(frontends, named.Name()) {
+		return nil
+	}
+	e := &DockerfileError{File: d.File, Err: fmt.Errorf("the syntax is that of %.200q, and only that of docker/dockerfile is understood: version %s of it is built in", syntax, compiledIn().dockerfile)}
+	e.place(pbRanges(place))
+	return e
 }
 
 // epoch returns the value of SOURCE_DATE_EPOCH, empty if there is none.

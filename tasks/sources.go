@@ -1,0 +1,138 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks/buildkit"
+	"bottlebuild/tasks/registry"
+)
+
+const (
+	gitWait = time.Minute
+	// maxSource bounds what is read of a URL to learn its digest, in bytes.
+	maxSource = 16 << 30
+	// maxRefs bounds git's answer, in bytes.
+	maxRefs = 1 << 20
+)
+
+// resolveGit returns the commit that "URL#REF" stands for, or "URL" with the
+// default branch, as the git command finds it: with the user's own credentials,
+// and never with a question to the user.
+func (w *Worker) resolveGit(ctx context.Context, name string) (string, error) {
+	remote, ref, _ := strings.Cut(name, "#")
+	if ref == "" {
+		ref = "HEAD"
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, gitWait, fmt.Errorf("git did not answer within %s", gitWait))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "git", "ls-remote", "--", remote, ref, ref+"^{}")
+	cmd.Env = append(w.Env, "GIT_TERMINAL_PROMPT=0", "GIT_SSH_COMMAND=ssh -o BatchMode=yes", "LC_ALL=C")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &bounded{&stdout, maxRefs}, &bounded{&stderr, maxRefs}
+	if err := cmd.Run(); err != nil {
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			return "", errors.New("the commit that it stands for is found with git, which is not installed; install it, or pin it with: bottlebuild lock")
+		case ctx.Err() != nil:
+			return "", context.Cause(ctx)
+		}
+		return "", fmt.Errorf("%w: git ls-remote: %w: %s", registry.ErrUnavailable, err, strings.TrimSpace(stderr.String()))
+	}
+	commit := pickRef(stdout.String(), ref)
+	if commit == "" {
+		return "", fmt.Errorf("there is no ref %q", ref)
+	}
+	return commit, nil
+}
+
+// pickRef finds a ref among the lines "COMMIT\tREF" of git ls-remote by the rules
+// of BuildKit, which are those of git checkout: branches go before tags.
+func pickRef(lines, ref string) string {
+	found := map[string]string{}
+	for line := range strings.Lines(lines) {
+		commit, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		found[name] = commit
+	}
+	tag := "refs/tags/" + strings.TrimPrefix(ref, "refs/tags/")
+	for _, name := range []string{
+		"refs/" + strings.TrimPrefix(ref, "refs/") + "^{}", "refs/" + strings.TrimPrefix(ref, "refs/"),
+		"refs/heads/" + strings.TrimPrefix(ref, "refs/heads/"), tag + "^{}", tag,
+	} {
+		if c := found[name]; c != "" {
+			return c
+		}
+	}
+	if ref == "HEAD" {
+		return found[ref]
+	}
+	return ""
+}
+
+// bounded drops what is written beyond a number of bytes.
+type bounded struct {
+	w    io.Writer
+	left int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.left -= n
+	if _, err := b.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// resolveHTTP returns the digest of what a URL yields.
+func (w *Worker) resolveHTTP(ctx context.Context, source string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
+	if err != nil {
+		return "", err
+	}
+	c := http.Client{Transport: w.Registry.Transport}
+	res, err := c.Do(req)
+	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) {
+			err = failed.Err // the URL is said by the caller
+		}
+		return "", fmt.Errorf("%w: %w; a build without a network needs it pinned: bottlebuild lock, or ADD --checksum", registry.ErrUnavailable, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("the server answers %s", res.Status)
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(res.Body, maxSource+1))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", registry.ErrUnavailable, err)
+	}
+	if n > maxSource {
+		return "", fmt.Errorf("it has more than %d bytes", int64(maxSource))
+	}
+	return cache.Digest(h.Sum(nil)).String(), nil
+}
+
+// gitName is what a Git source is pinned by: its URL and ref, without a directory.
+func gitName(r buildkit.Remote) string {
+	repository, fragment, _ := strings.Cut(r.URL, "#")
+	if ref, _, _ := strings.Cut(fragment, ":"); ref != "" {
+		return repository + "#" + ref
+	}
+	return repository
+}
