@@ -27,7 +27,7 @@ var imageOptions = []*AttrSchema{
 	{Name: "no_cache_filter", Type: cty.List(cty.String), Doc: "Stages to build again in every run."},
 	{Name: "pull", Type: cty.Bool, Default: "false", Doc: "Has the builder ask registries for images it has. Images are taken by their digest, looked up in every run, with or without it."},
 	{Name: "max_age", Type: cty.DynamicPseudoType, TypeName: "duration", Doc: "Builds again, without any cache, what is older, such as \"168h\": for steps whose result depends on more than their inputs."},
-	{Name: "attest", Type: cty.List(cty.String), Doc: "Must be empty: attestations are not made."},
+	{Name: "attest", Type: cty.List(cty.String), InKey: true, Doc: "Attestations to make: \"type=provenance,mode=max\", \"type=sbom\", which needs a scanner image (generator=REF). They are pushed with the image; what is made of it does not depend on them."},
 }
 
 var (
@@ -67,9 +67,42 @@ func (d *decoder) options(p *tasks.Image) {
 	p.NoCacheFilter = d.texts("no_cache_filter")
 	p.Pull, _ = d.boolean("pull", false)
 	p.MaxAge = d.durationUpTo("max_age", 0, maxAge)
-	if v, ok := d.get("attest"); ok && v.LengthInt() > 0 {
-		d.fault(v, "Attestations are not made", "bottlebuild makes neither provenance nor a bill of materials: images would differ from one build to the next. Remove attest.")
+	p.Attest = d.attest()
+}
+
+// attest reads "type=TYPE,OPTION=VALUE" and, as a short form, the type alone.
+func (d *decoder) attest() map[string]string {
+	attest := map[string]string{}
+	for _, v := range d.list("attest") {
+		text, disabled := v.AsString(), false
+		if !strings.Contains(text, "=") {
+			text = "type=" + text
+		}
+		kind, options := "", []string{}
+		for o := range strings.SplitSeq(text, ",") {
+			switch key, value, _ := strings.Cut(o, "="); key {
+			case "type":
+				kind = value
+			case "disabled":
+				disabled = value == "true"
+			default:
+				options = append(options, o)
+			}
+		}
+		_, twice := attest[kind]
+		switch err := buildkit.CheckAttestation(kind, strings.Join(options, ",")); {
+		case err != nil:
+			d.fault(v, "Invalid attestation", "%s is %s: %s. Write \"type=provenance,mode=max\" or \"type=sbom\".", v.name(), v.quote(), err)
+		case twice:
+			d.fault(v, "Invalid attestation", "%s: %s stands there already.", v.name(), kind)
+		case !disabled:
+			attest[kind] = strings.Join(options, ",")
+		}
 	}
+	if len(attest) == 0 {
+		return nil
+	}
+	return attest
 }
 
 func (d *decoder) addHosts() map[string]string {

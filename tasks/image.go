@@ -47,6 +47,9 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 			r.Add("cache_to", c.Type)
 		}
 	}
+	if err := w.describeAttest(ctx, p, s.Address, r); err != nil {
+		return err
+	}
 	r.Add("reproducible", strconv.FormatBool(p.Reproducible))
 	for name, c := range p.Contexts {
 		switch image, ok := s.Inputs[c.Image]; {
@@ -153,6 +156,9 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 	// What has expired is not to come out of the builder's own cache again.
 	if entry, err := w.Store.Get(work.Key); err == nil && expired(p, entry) {
 		req.NoCache = true
+	}
+	if req.Attest, err = w.attest(ctx, p); err != nil {
+		return cache.Output{}, err
 	}
 	if req.SSH, err = w.sshSources(p, a); err != nil {
 		return cache.Output{}, err

@@ -1,7 +1,10 @@
 package tasks
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,4 +61,42 @@ func (w *Worker) sshSources(p Image, a *buildkit.Analysis) ([]buildkit.SSHSource
 		sources = append(sources, buildkit.SSHSource{ID: id, Paths: paths})
 	}
 	return sources, nil
+}
+
+// describeAttest adds the attestations: an image that has them is made, and them
+// with it. What is made of an image does not depend on them.
+func (w *Worker) describeAttest(ctx context.Context, p Image, address string, r *cache.Recipe) error {
+	attest, err := w.attest(ctx, p)
+	if err != nil {
+		return err
+	}
+	for kind, options := range attest {
+		r.Add("attest."+kind, options)
+	}
+	if scanner := buildkit.Scanner(p.Attest); scanner != "" {
+		w.resolutions.use(Pin{PinImage, fullName(scanner)}, address)
+	}
+	return nil
+}
+
+// attest returns the attestations to make, with the scanner by its digest.
+func (w *Worker) attest(ctx context.Context, p Image) (map[string]string, error) {
+	scanner := buildkit.Scanner(p.Attest)
+	if scanner == "" {
+		return p.Attest, nil
+	}
+	d, err := w.resolveImage(ctx, scanner)
+	if err != nil {
+		return nil, fmt.Errorf("scanner of the bill of materials: %w", err)
+	}
+	pinned := fullName(scanner)
+	if !hasDigest(pinned) {
+		pinned += "@" + d.String()
+	}
+	attest := maps.Clone(p.Attest)
+	options := slices.DeleteFunc(strings.Split(attest[buildkit.SBOM], ","), func(o string) bool {
+		return o == "" || strings.HasPrefix(o, "generator=")
+	})
+	attest[buildkit.SBOM] = strings.Join(append(options, "generator="+pinned), ",")
+	return attest, nil
 }

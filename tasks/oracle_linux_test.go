@@ -117,15 +117,20 @@ type oracle struct {
 // tally counts edits of one sort.
 type tally struct{ edits, keys, built, images, needless int }
 
+func openStore(t *testing.T) *cache.Store {
+	s, err := cache.Open(filepath.Join(memoryDir(t), "cache"))
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
 func newOracle(t *testing.T) *oracle {
 	o := &oracle{builder: startBuilder(t), dir: t.TempDir(), tools: t.TempDir(), tallies: map[string]*tally{}}
 	c, err := client.New(t.Context(), o.builder.Address)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	o.client = c
-	o.store, err = cache.Open(filepath.Join(memoryDir(t), "cache"))
-	must(t, err)
-	t.Cleanup(func() { o.store.Close() })
+	o.store = openStore(t)
 	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(o.tools, "tree"), "./testdata/tree")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -194,17 +199,22 @@ func (o *oracle) open(t *testing.T, c *oracleCase, files tree) *attempt {
 	if c.tools {
 		a.params.Contexts["tools"] = Context{Dir: o.tools}
 	}
-	a.worker = &Worker{
-		Store: o.store, Scanner: buildcontext.New(nil, 2), Platform: o.builder.Platforms[0],
-		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Store: o.store},
-		Builder:  func(context.Context) (*buildkit.Builder, error) { return o.builder, nil },
-		Progress: func(string) progress.Sink { return progress.Discard{} },
-	}
+	a.worker = newWorker(o.builder, o.store)
 	r := cache.NewRecipe(KindImage)
 	if a.err = a.worker.Describe(t.Context(), graph.Spec{Params: a.params, Known: true}, r); a.err == nil {
 		a.key = r.Key()
 	}
 	return a
+}
+
+// newWorker returns a worker that knows nothing of earlier ones.
+func newWorker(b *buildkit.Builder, store *cache.Store) *Worker {
+	return &Worker{
+		Store: store, Scanner: buildcontext.New(nil, 2), Platform: b.Platforms[0], Env: os.Environ(),
+		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Store: store},
+		Builder:  func(context.Context) (*buildkit.Builder, error) { return b, nil },
+		Progress: func(string) progress.Sink { return progress.Discard{} },
+	}
 }
 
 // build builds the image as any client of BuildKit does, or in cases with "own"

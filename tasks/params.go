@@ -30,6 +30,7 @@ type Image struct {
 	Contexts         map[string]Context   // named contexts
 	Secrets          map[string]SecretRef `json:",omitempty"` // for RUN --mount=type=secret, by id
 	Annotations      map[string]string    `json:",omitempty"` // of the manifest, or where a prefix says: "index:"
+	Attest           map[string]string    `json:",omitempty"` // attestations to make: options by type, "mode=max"
 	Network          string               `json:",omitempty"` // of RUN: NetworkNone, NetworkHost, NetworkSandbox; empty: the builder's default
 	ShmSize          int64                `json:",omitempty"` // bytes of /dev/shm in RUN
 	Ulimits          []string             `json:",omitempty"` // of RUN: "nofile=1024:2048"

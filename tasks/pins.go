@@ -243,6 +243,9 @@ func (w *Worker) outline(ctx context.Context, n *graph.Node) ([]Pin, error) {
 	if err != nil {
 		return nil, err
 	}
+	if scanner := buildkit.Scanner(p.Attest); scanner != "" {
+		a.Images = append(a.Images, buildkit.BaseImage{Ref: fullName(scanner)})
+	}
 	return names(a), nil
 }
 
@@ -334,6 +337,13 @@ func (w *Worker) lockImage(ctx context.Context, n *graph.Node) (Pins, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if scanner := buildkit.Scanner(p.Attest); scanner != "" {
+		d, err := w.resolveImage(ctx, scanner)
+		if err != nil {
+			return nil, err
+		}
+		a.Images = append(a.Images, buildkit.BaseImage{Ref: fullName(scanner), Digest: d.String()})
 	}
 	open := names(a)
 	if err := w.resolveRemotes(ctx, a); err != nil {

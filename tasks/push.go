@@ -7,6 +7,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
+	"bottlebuild/tasks/buildkit"
 	"bottlebuild/tasks/progress"
 	"bottlebuild/tasks/registry"
 )
@@ -29,20 +30,24 @@ func (w *Worker) checkPush(ctx context.Context, p Push, s graph.Spec, entry *cac
 	if entry == nil {
 		return graph.Default(s, nil), nil
 	}
-	image := s.Inputs[p.Image]
+	// What was pushed, with the attestations of that time.
+	_, text, _ := strings.Cut(entry.Output.Attrs["ref"], "@")
+	top, err := cache.ParseDigest(text)
+	if err != nil {
+		return graph.Default(s, nil), nil
+	}
 	var missing []string
 	if p.Registry.Embedded {
 		for _, tag := range p.Tags {
 			switch m, err := w.Store.Tagged(p.embeddedName(tag)); {
 			case err != nil:
 				missing = append(missing, "tag "+tag+" is gone")
-			case m.Digest != image.Digest:
+			case m.Digest != top:
 				missing = append(missing, "tag "+tag+" points to "+m.Digest.String())
 			}
 		}
 	} else {
-		var err error
-		if missing, err = w.Registry.Check(ctx, p.target(), image.Digest); err != nil {
+		if missing, err = w.Registry.Check(ctx, p.target(), top); err != nil {
 			return graph.Verdict{}, err
 		}
 	}
@@ -59,7 +64,7 @@ func (w *Worker) checkPush(ctx context.Context, p Push, s graph.Spec, entry *cac
 // runPush pushes an image. An embedded registry serves the store itself, so
 // that there a push is no more than the tags.
 func (w *Worker) runPush(ctx context.Context, p Push, work graph.Work) (out cache.Output, err error) {
-	image := work.Inputs[p.Image]
+	image := withAttestations(work.Inputs[p.Image])
 	if !p.Registry.Embedded {
 		res, err := w.Registry.Push(ctx, image, p.target(), w.sink(work))
 		if err != nil {
@@ -75,6 +80,15 @@ func (w *Worker) runPush(ctx context.Context, p Push, work graph.Work) (out cach
 		}
 	}
 	return pushed(path.Join(p.Registry.Name, p.Repository) + "@" + image.Digest.String()), nil
+}
+
+// withAttestations returns an image as it is given to others: together with its
+// attestations, if it has any.
+func withAttestations(image cache.Output) cache.Output {
+	if top, ok := image.Blob(buildkit.Attested); ok {
+		image.Digest, image.Blobs = top.Digest, append([]cache.Blob{top}, image.Blobs...)
+	}
+	return image
 }
 
 func pushed(ref string) cache.Output {

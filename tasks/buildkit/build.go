@@ -52,6 +52,9 @@ type BuildRequest struct {
 	// Annotations go into the manifest, or where a prefix of the key says:
 	// "index:", "manifest-descriptor:", "manifest[linux/arm64]:".
 	Annotations map[string]string
+	// Attest are attestations to make: options by type. The image itself is the
+	// same with and without them; the output has them as blobs besides.
+	Attest map[string]string
 	// CacheFrom and CacheTo are build caches of the builder, besides its own.
 	CacheFrom, CacheTo []CacheOption
 	// Entitlements are privileges that steps may use: "network.host", "security.insecure".
@@ -121,6 +124,7 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 		return cache.Output{}, err
 	}
 	req.buildOpts(opts)
+	attestOpts(opts, req.Attest)
 	attached, err := req.attached()
 	if err != nil {
 		return cache.Output{}, err
@@ -163,6 +167,9 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 		return cache.Output{}, fmt.Errorf("the builder did not say what it built: %w", err)
 	}
 	out, err := readBuilt(req.Store, top)
+	if err == nil && len(req.Attest) > 0 {
+		out, err = detach(req.Store, out)
+	}
 	if err == nil && req.Reproducible {
 		err = checkRewritten(req.Store, out, req.epoch(), meta)
 	}

@@ -9,5 +9,5 @@ image "a" {
   cache_from   = ["type=local"] # error: needs src
   cache_to     = ["mode=max"] # error: has no type
   max_age      = "1d" # error: is not a duration
-  attest       = ["type=sbom"] # error: makes neither provenance
+  attest       = ["type=seal"] # error: "seal" is not among provenance and sbom
 }
