@@ -11,7 +11,7 @@ APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # Commands whose Debian packages are installed where they are missing.
 DEMO_COMMANDS := runc
-TEST_COMMANDS := runc crun skopeo docker-registry chromium
+TEST_COMMANDS := git runc crun skopeo docker-registry chromium
 BENCH_COMMANDS := runc ninja
 
 # The same for builds and tests, so that everything is compiled once.
@@ -69,6 +69,7 @@ race: test-setup
 .PHONY: stress
 stress: test-setup
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -shuffle=on -timeout 2h ./graph ./cache ./tasks/buildcontext -rapid.checks=5000
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 2h -run TestKeyOracle ./tasks
 
 # make bench BENCH='-rows small,files -n 20' runs some rows, and more often.
 BENCH_FILES := $(shell find bench -name '*.go')

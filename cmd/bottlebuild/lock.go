@@ -30,7 +30,10 @@ func (a *app) checkLocked(ctx context.Context, file *bottlefile.File, nodes []*g
 	if !a.locked {
 		return nil
 	}
-	return planError(tasks.CheckLocked(ctx, nodes, file.Pins(), platform()))
+	if err := tasks.CheckLocked(ctx, nodes, file.Pins(), platform()); err != nil {
+		return planError(err)
+	}
+	return nil
 }
 
 // readLock reads a lock file; nil if there is none.
