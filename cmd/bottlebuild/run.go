@@ -72,6 +72,9 @@ verification failed, 130 interrupted.`,
 	return cmd
 }
 
+// sweepAge is how old a temporary file is that nobody writes to any more.
+const sweepAge = 24 * time.Hour
+
 func addJobs(cmd *cobra.Command, jobs *int) {
 	cmd.Flags().IntVarP(jobs, "jobs", "j", max(4, runtime.NumCPU()), "how many nodes to work on at once")
 }
@@ -117,7 +120,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 		return err
 	}
 	defer s.close()
-	if err := s.store.Sweep(24 * time.Hour); err != nil {
+	if err := s.store.Sweep(sweepAge); err != nil {
 		return err
 	}
 	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read, watch: f.watch}

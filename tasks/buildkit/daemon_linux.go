@@ -27,7 +27,7 @@ import (
 // a killed client leaves no container behind; that process's main calls
 // reexec.Init of github.com/moby/sys/reexec before anything else.
 func Serve(ctx context.Context, cfg DaemonConfig) error {
-	if err := embeddedUsable(cfg.Runtime); err != nil {
+	if err := EmbeddedUsable(cfg.Runtime); err != nil {
 		return fmt.Errorf("serve: %w: %w", ErrUnavailable, err)
 	}
 	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
@@ -137,9 +137,9 @@ func listenPrivate(socket string) (net.Listener, error) {
 	return l, nil
 }
 
-// embeddedUsable tells what keeps the embedded daemon from working here, if
-// anything does.
-func embeddedUsable(runtime string) error {
+// EmbeddedUsable tells what keeps the embedded daemon from working here, if
+// anything does. runtime names the OCI runtime; empty: whichever is installed.
+func EmbeddedUsable(runtime string) error {
 	if _, err := findRuntime(runtime); err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func missing(t testing.TB, format string, args ...any) {
 // spawnConfig is how to run a daemon of the test's own, which ends with it.
 func spawnConfig(t testing.TB, root string, idle time.Duration) *SpawnConfig {
 	t.Helper()
-	if err := embeddedUsable(""); err != nil {
+	if err := EmbeddedUsable(""); err != nil {
 		missing(t, "no embedded BuildKit: %v", err)
 	}
 	exe, err := os.Executable()

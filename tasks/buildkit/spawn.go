@@ -52,7 +52,7 @@ func (c SpawnConfig) address() string { return "unix://" + c.Socket }
 // it does. Of several calls at once, in whatever processes, one starts it. The
 // error wraps [ErrUnavailable] and quotes the end of the daemon's log.
 func Spawn(ctx context.Context, cfg SpawnConfig) error {
-	if err := embeddedUsable(cfg.Runtime); err != nil {
+	if err := EmbeddedUsable(cfg.Runtime); err != nil {
 		return fmt.Errorf("start BuildKit: %w: %w", ErrUnavailable, err)
 	}
 	if answers(ctx, cfg.address()) == nil {

@@ -45,13 +45,11 @@ func (b *Backend) preflight(ctx context.Context) (backend.Info, error) {
 		return backend.Info{}, fmt.Errorf("%s is not installed: %s", b.conf.Runtime, howToInstall(b.conf.Runtime))
 	}
 	version, err := rt.version(ctx)
+	for _, check := range []func() error{b.checkDirs, checkOverlay, checkCgroups, rt.checkHybrid, b.checkInit} {
+		err = errors.Join(err, check()) // all that is missing is told at once
+	}
 	if err != nil {
 		return backend.Info{}, err
-	}
-	for _, check := range []func() error{b.checkDirs, checkOverlay, checkCgroups, rt.checkHybrid, b.checkInit} {
-		if err := check(); err != nil {
-			return backend.Info{}, err
-		}
 	}
 	return backend.Info{Name: filepath.Base(rt.program), Version: version, Notice: notice}, nil
 }
