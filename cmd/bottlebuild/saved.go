@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -80,100 +77,21 @@ func concealed(vars map[string]bottlefile.Var, sensitive map[string]bool) givenV
 	return g
 }
 
-// savePlan writes a plan to the file that --out names.
-func (s *session) savePlan(ctx context.Context, f *planFlags, args []string, file *bottlefile.File, plan *graph.Plan, shown planJSON) error {
-	in := f.read
-	if slices.Contains(in.paths, stdinName) {
-		return usageError("--out: a plan of a bottle file from standard input cannot be saved, since run has to read it again")
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	_, targets, err := f.locate(args)
-	if err != nil {
-		return err
-	}
-	p := &savedPlan{
-		Version: version(), Created: time.Now().UTC(), Dir: dir,
-		Files: in.paths, VarFiles: f.varFiles, Sets: f.sets, Targets: targets,
-		Only: f.only, Until: f.until, Force: f.force, NoCache: f.noCache,
-		Plan: shown, Recipes: map[string]string{},
-	}
-	sensitive := map[string]bool{}
-	for _, v := range file.Variables() {
-		sensitive[v.Name] = v.Sensitive
-	}
-	p.Env, p.Vars = concealed(in.options.Env, sensitive), concealed(in.options.Vars, sensitive)
-	if p.Inputs, err = inputDigests(in, file); err != nil {
-		return err
-	}
-	for _, pr := range plan.Promises() {
-		p.Recipes[pr.Address] = pr.Recipe
-	}
-	room := maxListings
-	for _, step := range plan.Steps {
-		if step.Decision == graph.Hit {
-			continue // its listing is in the store
-		}
-		texts, err := s.worker.Listings(ctx, step.Spec())
-		if err != nil {
-			continue // without it a change is told less clearly
-		}
-		for _, t := range texts {
-			if room -= len(t); room >= 0 {
-				p.Listings = append(p.Listings, string(t))
-			}
-		}
-	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("save plan: %w", err)
-	}
-	b := append([]byte(savedMagic+cache.DigestOf(body).Hex()+"\n"), body...)
-	if len(b) > maxSaved {
-		return fmt.Errorf("save plan: it has %d bytes, over the limit of %d", len(b), maxSaved)
-	}
-	if err := renameio.WriteFile(f.out, b, 0o600); err != nil {
-		return usageError("--out: %w", err)
-	}
-	return nil
-}
-
-// inputDigests returns the digests of the files that a bottle file is made of.
-func inputDigests(in *input, file *bottlefile.File) (map[string]cache.Digest, error) {
-	digests := map[string]cache.Digest{}
-	for _, s := range slices.Concat(in.sources, in.options.VarFiles) {
-		path, err := filepath.Abs(s.Path)
-		if err != nil {
-			return nil, err
-		}
-		digests[path] = cache.DigestOf(s.Bytes)
-	}
-	for _, name := range file.Inputs() {
-		path := filepath.Join(in.dir, name)
-		b, err := bottlefile.ReadFile(path)
-		if err != nil {
-			return nil, usageError("%w", err)
-		}
-		digests[path] = cache.DigestOf(b)
-	}
-	return digests, nil
-}
-
 // savedArgument returns the saved plan that the first argument is, or nil.
 func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
 	if len(args) == 0 || len(f.files) > 0 {
 		return nil, nil
 	}
-	file, err := os.Open(args[0])
-	if err != nil {
-		return nil, nil // whoever reads it as a bottle file will say so
-	}
-	defer file.Close()
-	if fi, err := file.Stat(); err != nil || !fi.Mode().IsRegular() {
+	// Whoever reads it as a bottle file will say what is wrong with it. To open a
+	// pipe would block.
+	if fi, err := os.Stat(args[0]); err != nil || !fi.Mode().IsRegular() {
 		return nil, nil
 	}
+	file, err := os.Open(args[0])
+	if err != nil {
+		return nil, nil
+	}
+	defer file.Close()
 	head := make([]byte, len(savedMagic))
 	if _, err := io.ReadFull(file, head); err != nil || string(head) != savedMagic {
 		return nil, nil
@@ -190,6 +108,16 @@ func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
 		return nil, usageError("%s is a saved plan, which says already what is to be done: give no targets and no other selection with it", args[0])
 	}
 	return p, nil
+}
+
+// noSaved refuses a saved plan where a bottle file is wanted.
+func (a *app) noSaved(command string, f *selection, args []string) error {
+	if saved, err := a.savedArgument(f, args); err != nil {
+		return err
+	} else if saved != nil {
+		return usageError("%s: %s is a saved plan; name the bottle file, or print the plan with: bottlebuild plan %s", command, args[0], args[0])
+	}
+	return nil
 }
 
 // parseSaved reads what follows the magic.
