@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"bottlebuild/tasks"
+	"bottlebuild/tasks/buildkit"
 )
 
 var imageSchema = &BlockSchema{
@@ -16,7 +17,7 @@ var imageSchema = &BlockSchema{
 	Doc: "An image that BuildKit builds, as image.NAME.",
 	Attrs: append([]*AttrSchema{
 		forEachAttr,
-		{Name: "context", Type: cty.String, TypeName: "directory", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file."},
+		{Name: "context", Type: cty.String, TypeName: "directory or Git URL", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file; or a Git URL: \"https://example.com/r.git#REF:DIRECTORY\"."},
 		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context."},
 		{Name: "dockerfile_inline", Type: cty.String, InKey: true, Doc: "Content of the Dockerfile, instead of a file."},
 		{Name: "target", Type: cty.String, InKey: true, Doc: "Stage to build; the last one if unset."},
@@ -45,7 +46,10 @@ func (d *decoder) image() tasks.Image {
 		p.Target = v.AsString()
 	}
 	var ok bool
-	if p.Context, ok = d.contextDir(); !ok {
+	if p.Remote, ok = d.gitContext(); !ok {
+		p.Context, ok = d.contextDir()
+	}
+	if !ok {
 		p.Contexts = d.contexts()
 		return p
 	}
@@ -55,11 +59,41 @@ func (d *decoder) image() tasks.Image {
 		d.report(errorAt(d.b.attrs["dockerfile_inline"].NameRange, "Contradictory attributes", "An image has either dockerfile or dockerfile_inline. Remove one of the two."))
 	case isInline:
 		p.DockerfileInline = inline.AsString()
+	case p.Remote != "":
+		p.Dockerfile = d.remoteDockerfile()
 	case d.unset("dockerfile_inline"):
 		p.Dockerfile = d.dockerfile(p.Context)
 	}
 	p.Contexts = d.contexts()
 	return p
+}
+
+// gitContext returns the context if it is a Git URL.
+func (d *decoder) gitContext() (string, bool) {
+	v, ok := d.text("context")
+	if !ok {
+		return "", false
+	}
+	_, ok, err := buildkit.ParseGit(v.AsString())
+	if !ok {
+		return "", false
+	}
+	if err != nil {
+		d.fault(v, "Invalid Git URL", "%s is %s: %s.", v.name(), v.quote(), err)
+	}
+	return v.AsString(), true
+}
+
+// remoteDockerfile returns the path of a Dockerfile in a Git repository.
+func (d *decoder) remoteDockerfile() string {
+	v, ok := d.text("dockerfile")
+	switch {
+	case !ok:
+		return "Dockerfile"
+	case !filepath.IsLocal(v.AsString()):
+		d.fault(v, "Invalid path", "%s is %s; where the context is a Git repository it is a path in it.", v.name(), v.quote())
+	}
+	return v.AsString()
 }
 
 // contextDir returns the absolute path of the context, which is there.
@@ -70,7 +104,7 @@ func (d *decoder) contextDir() (string, bool) {
 	}
 	s := v.AsString()
 	if strings.Contains(s, "://") || strings.HasPrefix(s, "git@") {
-		d.fault(v, "Context is not a directory", "%s is a URL. The context is a directory; a URL can be a named context: contexts = { src = %s }.", v.quote(), v.quote())
+		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; other URLs can be named contexts: contexts = { src = %s }.", v.quote(), v.quote())
 		return "", false
 	}
 	return d.directory(v)

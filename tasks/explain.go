@@ -74,7 +74,7 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 
 // trees scans what an image's build reads of directories.
 func (w *Worker) trees(ctx context.Context, p Image, s graph.Spec) (map[string]*buildcontext.Tree, error) {
-	def, complete, err := w.definition(p, s.Inputs)
+	def, complete, err := w.definition(ctx, p, s.Inputs)
 	if err != nil || !complete {
 		return nil, errors.Join(err, errors.New("not all inputs are known"))
 	}

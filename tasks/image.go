@@ -32,7 +32,7 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 		w.resolutions.use(Pin{PinImage, fullName(p.Ref)}, s.Address)
 		return nil
 	}
-	def, complete, err := w.definition(p, s.Inputs)
+	def, complete, err := w.definition(ctx, p, s.Inputs)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 		}
 		return w.Registry.Pull(ctx, p.Ref, d, w.platforms(p)[0], w.sink(work))
 	}
-	def, _, err := w.definition(p, work.Inputs)
+	def, _, err := w.definition(ctx, p, work.Inputs)
 	if err != nil {
 		return cache.Output{}, err
 	}
@@ -198,14 +198,19 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 
 // definition reads the Dockerfile. It is complete if the linked images, whose
 // configs are part of what a Dockerfile means, are all among the inputs.
-func (w *Worker) definition(p Image, inputs graph.Inputs) (def buildkit.Definition, complete bool, err error) {
+func (w *Worker) definition(ctx context.Context, p Image, inputs graph.Inputs) (def buildkit.Definition, complete bool, err error) {
 	def = buildkit.Definition{
 		File: p.Dockerfile, Dockerfile: []byte(p.DockerfileInline), Target: p.Target, Args: p.Args, Labels: p.Labels,
 		Platforms: p.Platforms, Contexts: map[string]buildkit.Context{}, Reproducible: p.Reproducible,
 		Network: p.Network, ShmSize: p.ShmSize, Ulimits: p.Ulimits, AddHosts: p.AddHosts,
 	}
+	def.Main = p.Remote
 	if p.Dockerfile == "" {
 		def.File = "dockerfile_inline"
+	} else if p.Remote != "" {
+		if def.Dockerfile, err = w.remoteDockerfile(ctx, p); err != nil {
+			return def, false, fmt.Errorf("read Dockerfile: %w", err)
+		}
 	} else if def.Dockerfile, err = readBounded(p.Dockerfile, maxDockerfile); err != nil {
 		return def, false, fmt.Errorf("read Dockerfile: %w", err)
 	}

@@ -22,7 +22,7 @@ func (w *Worker) InputDirs(ctx context.Context, s graph.Spec) ([]string, error) 
 			dirs = append(dirs, dir)
 		}
 	}
-	def, complete, err := w.definition(p, s.Inputs)
+	def, complete, err := w.definition(ctx, p, s.Inputs)
 	if err != nil || !complete {
 		return dirs, err
 	}

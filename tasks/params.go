@@ -21,8 +21,9 @@ const (
 // taken from a registry as it is: then only Ref and Platforms count.
 type Image struct {
 	Ref              string               // image reference; empty for a build
-	Context          string               // absolute path of the directory
-	Dockerfile       string               // absolute path; empty with DockerfileInline
+	Context          string               // absolute path of the directory; empty with Remote
+	Remote           string               `json:",omitempty"` // context in a Git repository: "https://example.com/r.git#main:dir"
+	Dockerfile       string               // absolute path, or relative in Remote; empty with DockerfileInline
 	DockerfileInline string               // content; empty with Dockerfile
 	Target           string               // stage; empty: the last
 	Args             map[string]string    // build arguments

@@ -230,7 +230,15 @@ func (w *Worker) outline(ctx context.Context, n *graph.Node) ([]Pin, error) {
 	if p.Ref != "" {
 		return names(&buildkit.Analysis{Images: []buildkit.BaseImage{{Ref: fullName(p.Ref)}}}), nil
 	}
-	def, _, err := w.definition(p, nil)
+	if p.Remote != "" && p.DockerfileInline == "" {
+		// What its Dockerfile names comes up when a plan is made.
+		g, _, err := buildkit.ParseGit(p.Remote)
+		if err != nil || g.Pinned() {
+			return nil, err
+		}
+		return []Pin{{PinGit, g.Name()}}, nil
+	}
+	def, _, err := w.definition(ctx, p, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +336,7 @@ func (w *Worker) lockImage(ctx context.Context, n *graph.Node) (Pins, error) {
 		}
 		return found, nil
 	}
-	def, _, err := w.definition(p, nil)
+	def, _, err := w.definition(ctx, p, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,8 @@ const (
 	gitWait = time.Minute
 	// maxSource bounds what is read of a URL to learn its digest, in bytes.
 	maxSource = 16 << 30
-	// maxRefs bounds git's answer, in bytes.
-	maxRefs = 1 << 20
+	// maxAnswer bounds what is taken of git's answers, in bytes.
+	maxAnswer = maxDockerfile + 1
 )
 
 // resolveGit returns the commit that "URL#REF" stands for, or "URL" with the
@@ -35,29 +35,49 @@ func (w *Worker) resolveGit(ctx context.Context, name string) (string, error) {
 	if ref == "" {
 		ref = "HEAD"
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, gitWait, fmt.Errorf("git did not answer within %s", gitWait))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", "ls-remote", "--", remote, ref, ref+"^{}")
-	cmd.Env = append(w.Env, "GIT_TERMINAL_PROMPT=0", "GIT_SSH_COMMAND=ssh -o BatchMode=yes", "LC_ALL=C")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &bounded{&stdout, maxRefs}, &bounded{&stderr, maxRefs}
-	if err := cmd.Run(); err != nil {
-		switch {
-		case errors.Is(err, exec.ErrNotFound):
-			return "", errors.New("the commit that it stands for is found with git, which is not installed; install it, or pin it with: bottlebuild lock")
-		case ctx.Err() != nil:
-			return "", context.Cause(ctx)
-		}
-		return "", fmt.Errorf("%w: git ls-remote: %w: %s", registry.ErrUnavailable, err, strings.TrimSpace(stderr.String()))
+	out, err := w.git(ctx, "", "ls-remote", "--", remote, ref, ref+"^{}")
+	if err != nil {
+		return "", err
 	}
-	commit := pickRef(stdout.String(), ref)
+	commit := pickRef(string(out), ref)
 	if commit == "" {
 		return "", fmt.Errorf("there is no ref %q", ref)
 	}
 	return commit, nil
+}
+
+// gitError is what git said when it failed.
+type gitError struct {
+	command, text string
+	err           error
+}
+
+func (e *gitError) Error() string { return fmt.Sprintf("git %s: %v: %s", e.command, e.err, e.text) }
+
+func (e *gitError) Unwrap() []error { return []error{e.err, registry.ErrUnavailable} }
+
+// git runs git in dir and returns what it prints.
+func (w *Worker) git(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, gitWait, fmt.Errorf("git did not answer within %s", gitWait))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(w.Env[:len(w.Env):len(w.Env)], "GIT_TERMINAL_PROMPT=0", "GIT_SSH_COMMAND=ssh -o BatchMode=yes", "LC_ALL=C")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &bounded{&stdout, maxAnswer}, &bounded{&stderr, maxAnswer}
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return stdout.Bytes(), nil
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, errors.New("git is not installed, which finds out what Git refs stand for; install it")
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return nil, &gitError{args[0], strings.TrimSpace(stderr.String()), err}
 }
 
 // pickRef finds a ref among the lines "COMMIT\tREF" of git ls-remote by the rules

@@ -182,6 +182,46 @@ func TestRemoteSources(t *testing.T) {
 	}
 }
 
+// TestGitContext has the main context be a directory of a repository.
+func TestGitContext(t *testing.T) {
+	b, store, git := startBuilder(t), openStore(t), newGitServer(t)
+	first := git.commit(t, map[string]string{
+		"app/Dockerfile": "FROM scratch\nCOPY . /\n", "app/f": "first", "app/.dockerignore": "nothing", "other": "x",
+	}, "refs/heads/main")
+	p := Image{Remote: git.url + "#main:app", Dockerfile: "Dockerfile", Reproducible: true}
+	key, out, files := buildFiles(t, newWorker(b, store), p)
+	if diff := cmp.Diff(map[string]string{"Dockerfile": "FROM scratch\nCOPY . /\n", "f": "first", ".dockerignore": "nothing"}, files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	p.Remote = git.url + "#" + first + ":app"
+	if _, same, _ := buildFiles(t, newWorker(b, store), p); same.Digest != out.Digest {
+		t.Errorf("by its commit it is %s, not %s", same.Digest, out.Digest)
+	}
+	p.Remote = git.url + "#main:app"
+	locked, _, err := newWorker(b, store).Lock(t.Context(), []*graph.Node{imageNode(p)})
+	must(t, err)
+	if diff := cmp.Diff(Pins{{PinGit, git.url + "#main"}: first}, locked); diff != "" {
+		t.Errorf("lock (-want +got):\n%s", diff)
+	}
+	git.commit(t, map[string]string{"app/f": "second"}, "refs/heads/main")
+	if moved, _, err := describe(t, newWorker(b, store), p); err != nil || moved == key {
+		t.Errorf("the branch has moved, and the key is the same: %v", err)
+	}
+	w := newWorker(b, store)
+	w.Pins = locked
+	again, same, _ := buildFiles(t, w, p)
+	if again != key || same.Digest != out.Digest {
+		t.Error("with the lock file another commit is taken")
+	}
+	if err := CheckLocked(t.Context(), []*graph.Node{imageNode(p)}, nil, "linux/amd64"); err == nil {
+		t.Error("a branch that is not pinned is no fault")
+	}
+	p.Dockerfile = "none"
+	if _, _, err := describe(t, newWorker(b, store), p); err == nil || !strings.Contains(err.Error(), "there is no file app/none in commit") {
+		t.Errorf("a Dockerfile that is not there: %v", err)
+	}
+}
+
 func imageNode(p Image) *graph.Node {
 	return &graph.Node{Address: "image.x", Kind: KindImage, Pos: "bottles.hcl:1", Bind: func(graph.Inputs) (graph.Params, error) { return p, nil }}
 }

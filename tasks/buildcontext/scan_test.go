@@ -169,3 +169,77 @@ func TestScanAtOnce(t *testing.T) {
 		t.Errorf("%d slots were not given back", n)
 	}
 }
+
+// TestNameNotUTF8: BuildKit refuses such a name without saying which.
+func TestNameNotUTF8(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "sub", "caf\xe9"), "x", 0o644)
+	write(t, filepath.Join(dir, "f"), "x", 0o644)
+	_, err := New(nil, 1).Scan(t.Context(), Request{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), `"sub/caf\xe9" is not in UTF-8`) {
+		t.Errorf("error %v", err)
+	}
+	for _, req := range []Request{{Dir: dir, Follow: []string{"f"}}, {Dir: dir, Ignore: []string{"sub"}}, {Dir: dir, Ignore: []string{"sub/caf*"}}} {
+		if tree, err := New(nil, 1).Scan(t.Context(), req); err != nil || tree.Files != 1 {
+			t.Errorf("%v: error %v", req, err)
+		}
+	}
+}
+
+// TestWrittenWhileRead has a file be written to while it is read: what is said of
+// it is all of one state.
+func TestWrittenWhileRead(t *testing.T) {
+	const blocks = 4 // more than one buffer
+	for _, c := range []struct {
+		name  string
+		times int // how often it is written to
+		flags int
+		want  string // content that is found; empty: an error
+	}{
+		{"appended once", 1, os.O_APPEND, strings.Repeat("a", blocks*128<<10) + "more"},
+		{"overwritten once", 1, 0, "more" + strings.Repeat("a", blocks*128<<10-4)},
+		{"appended each time", attempts, os.O_APPEND, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			name := filepath.Join(dir, "f")
+			write(t, name, strings.Repeat("a", blocks*128<<10), 0o644)
+			fd, st, err := openDir(unix.AT_FDCWD, dir)
+			must(t, err)
+			defer unix.Close(fd)
+			must(t, lstat(fd, "f", &st))
+			left := c.times
+			ctx := &asked{Context: t.Context(), do: func(n int) { // before each block
+				if n%blocks == 2 && left > 0 {
+					left--
+					f, err := os.OpenFile(name, c.flags|os.O_WRONLY, 0)
+					must(t, err)
+					_, err = f.WriteString("more")
+					must(t, errors.Join(err, f.Close()))
+				}
+			}}
+			r, err := readFile(ctx, fd, "f", &st)
+			switch {
+			case left > 0:
+				t.Error("it was not written to as often as it should have been")
+			case c.want == "" && !errors.Is(err, errChanging):
+				t.Errorf("error %v", err)
+			case c.want != "" && (err != nil || r.Digest != cache.DigestOf([]byte(c.want)) || r.Size != int64(len(c.want))):
+				t.Errorf("error %v, record %+v", err, r)
+			}
+		})
+	}
+}
+
+// asked calls do each time that it is asked whether it is done.
+type asked struct {
+	context.Context
+	n  int
+	do func(n int)
+}
+
+func (c *asked) Err() error {
+	c.n++
+	c.do(c.n)
+	return c.Context.Err()
+}

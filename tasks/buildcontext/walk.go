@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -174,6 +175,10 @@ func (w *walk) entry(ctx context.Context, s *selector, here *sync.WaitGroup, fd 
 	}
 	if v == selected && w.count.Add(1) > maxEntries {
 		w.stop(fmt.Errorf("it has more than %d entries; name what the build does not need in the ignore file", maxEntries))
+		return
+	}
+	if v == selected && !utf8.ValidString(e.Name()) {
+		w.stop(fmt.Errorf("the name of %q is not in UTF-8, and BuildKit sends no such files; rename it, or exclude it with a pattern in the ignore file", name))
 		return
 	}
 	n.name, n.selected = e.Name(), v == selected

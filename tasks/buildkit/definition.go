@@ -30,6 +30,9 @@ type Definition struct {
 	Labels     map[string]string
 	Platforms  []string // "linux/arm64"; empty: that of the builder
 	Contexts   map[string]Context
+	// Main is the main context in a Git repository, as a URL; empty: a directory
+	// of this machine.
+	Main string `json:",omitempty"`
 	// What steps that run a program find around them.
 	Network  string            // "sandbox", "none" or "host"; empty: the builder's default
 	ShmSize  int64             // size of /dev/shm in bytes; 0: the builder's default
@@ -115,6 +118,9 @@ func (d *Definition) frontendOpts() (map[string]string, error) {
 	opts := map[string]string{
 		"filename": path.Base(d.File),
 	}
+	if d.Main != "" {
+		opts["context"] = d.Main
+	}
 	if d.Target != "" {
 		opts["target"] = d.Target
 	}
@@ -172,7 +178,10 @@ func mountOf(context string) string {
 // dirs returns the names of the contexts that are directories by their mounts,
 // the main one included.
 func (d *Definition) dirs() map[string]string {
-	m := map[string]string{MainContext: MainContext}
+	m := map[string]string{}
+	if d.Main == "" {
+		m[MainContext] = MainContext
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.Contexts)) {
 		if d.Contexts[name].Dir {
 			m[mountOf(name)] = name
