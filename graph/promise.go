@@ -45,20 +45,18 @@ func (r *Runner) Deviations(ctx context.Context, p *Plan, promised []Promise) []
 		before[pr.Address] = pr
 	}
 	var all []Deviation
-	deviates := map[string]bool{}
+	// tainted are the nodes that deviate, and those that may do so because of one.
+	tainted := map[string]bool{}
 	now := make(map[string]bool, len(p.Steps))
 	for _, s := range p.Steps {
 		now[s.Node.Address] = true
-		d, ok := r.deviation(ctx, s, before)
-		if !ok {
-			continue
-		}
-		because := deviates[before[d.Address].SameAs] || s.SameAs != nil && deviates[s.SameAs.Node.Address]
+		because := tainted[before[s.Node.Address].SameAs] || s.SameAs != nil && tainted[s.SameAs.Node.Address]
 		for _, dep := range s.Node.Deps {
-			because = because || deviates[dep.Address]
+			because = because || tainted[dep.Address]
 		}
-		deviates[d.Address] = true
-		if !because {
+		d, deviates := r.deviation(ctx, s, before)
+		tainted[s.Node.Address] = because || deviates
+		if deviates && !because {
 			all = append(all, d)
 		}
 	}
