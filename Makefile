@@ -66,10 +66,15 @@ test: test-setup
 race: test-setup
 	$(SUDO) env "PATH=$(PATH)" CGO_ENABLED=1 BOTTLEBUILD_REQUIRE=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 
+FUZZ     := FuzzLoad FuzzJSON FuzzOverride FuzzVarFile FuzzSet FuzzEval
+FUZZTIME ?= 5m
+
 .PHONY: stress
 stress: test-setup
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -shuffle=on -timeout 2h ./graph ./cache ./tasks/buildcontext -rapid.checks=5000
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 2h -run TestKeyOracle ./tasks
+	for t in $(FUZZ); do $(GO) test ./hcl -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -parallel 1 || exit 1; done
+	$(GO) test ./hcl/importer -run '^$$' -fuzz '^FuzzBake$$' -fuzztime $(FUZZTIME) -parallel 1
 
 # make bench BENCH='-rows small,files -n 20' runs some rows, and more often.
 BENCH_FILES := $(shell find bench -name '*.go')

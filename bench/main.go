@@ -60,6 +60,7 @@ var rows = []row{
 	{"small", "cached run, 1 image of 1 small file", (*bench).small},
 	{"files", "cached run, 1 image of 20,000 files, 200 MB", (*bench).files},
 	{"plan", "plan of 1,000 images and 1,000 bottles", (*bench).plan},
+	{"language", "a bottle file of 1,000 bottles from one for_each", (*bench).language},
 	{"graph", "cached run of a graph of 10,000 nodes", (*bench).graph},
 	{"bytes", "bytes written from a built image to a pack's input, image of 1 GiB", (*bench).bytes},
 }

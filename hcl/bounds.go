@@ -3,7 +3,9 @@ package bottlefile
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -19,8 +21,12 @@ const (
 	maxExponent  = 400     // of a number literal, in decimal digits
 )
 
-// ReadFile reads a bottle file of at most [MaxFileSize] bytes.
+// ReadFile reads a bottle file of at most [MaxFileSize] bytes. It refuses named
+// pipes, of which opening one can last for ever, but not those of a shell's <(…).
 func ReadFile(path string) ([]byte, error) {
+	if fi, err := os.Stat(path); err == nil && fi.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/proc/") {
+		return nil, fmt.Errorf("read bottle file %s: it is a named pipe; standard input is read with -f -", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read bottle file: %w", err)

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	bottlefile "bottlebuild/hcl"
 )
 
 func newEvalCommand(a *app) *cobra.Command {
@@ -19,9 +24,13 @@ outputs of nodes are shown as known after them, sensitive values not at all.
 With --json it prints an object with type, value, known (false if parts are known
 only after a run), needs (the nodes that they come from) and sensitive (true if
 parts are not shown); value has null for what is not known or not shown. With a
-fault it leaves with exit code 3.`,
+fault it leaves with exit code 3.
+
+With - in place of an expression it reads one from each line of standard input; a
+faulty one is told, and the others are evaluated nevertheless.`,
 		Example: `  bottlebuild eval 'local.egress'
   bottlebuild eval -f bottles.hcl --var node=24 'upper(var.node)'
+  bottlebuild eval -                    an expression a line, until the end of input
   bottlebuild eval --json '[for k, b in bottle.agent : b.machine.name]'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -29,18 +38,48 @@ fault it leaves with exit code 3.`,
 			if err != nil {
 				return err
 			}
-			value, shown, diags := file.Eval(args[0])
-			if err := a.diagnose(shown, diags); err != nil {
-				return err
+			if args[0] == stdinName {
+				return a.evalLines(file, asJSON)
 			}
-			if asJSON {
-				return a.printJSON(value)
-			}
-			_, err = fmt.Fprintln(a.stdout, value.Text)
-			return err
+			return a.eval(file, args[0], asJSON)
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the value as JSON")
 	return cmd
+}
+
+// eval prints the value of an expression.
+func (a *app) eval(file *bottlefile.File, expression string, asJSON bool) error {
+	value, shown, diags := file.Eval(expression)
+	if err := a.diagnose(shown, diags); err != nil {
+		return err
+	}
+	if asJSON {
+		return a.printJSON(value)
+	}
+	_, err := fmt.Fprintln(a.stdout, value.Text)
+	return err
+}
+
+// evalLines evaluates the lines of standard input, as they come.
+func (a *app) evalLines(file *bottlefile.File, asJSON bool) error {
+	lines := bufio.NewScanner(a.stdin)
+	lines.Buffer(nil, bottlefile.MaxFileSize)
+	var faulty error
+	for lines.Scan() {
+		if strings.TrimSpace(lines.Text()) == "" {
+			continue
+		}
+		var told *exitError
+		if err := a.eval(file, lines.Text(), asJSON); errors.As(err, &told) {
+			faulty = err
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return usageError("read expressions from standard input: %w", err)
+	}
+	return faulty
 }

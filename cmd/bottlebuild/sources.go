@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	bottlefile "bottlebuild/hcl"
 )
@@ -103,6 +104,9 @@ func expand(path string) (files []string, dir string, err error) {
 			return nil, "", usageError("%w", err)
 		}
 		parent = path
+	}
+	if strings.HasPrefix(path, "/dev/fd/") { // a shell's <(…): as standard input
+		return files, "", nil
 	}
 	dir, err = filepath.Abs(parent)
 	return files, dir, err

@@ -15,7 +15,10 @@ func (a *app) read(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	var diags bottlefile.Diagnostics
 	quiet := *f
 	quiet.faults = &diags
-	file, _, err := a.load(ctx, &quiet, args)
+	file, rest, err := a.load(ctx, &quiet, args)
+	if err == nil && len(rest) > 0 {
+		return nil, nil, usageError("there is no bottle file %s; this command takes a bottle file and no targets", rest[0])
+	}
 	return file, diags, err
 }
 
