@@ -41,6 +41,17 @@ define install
 	  $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
+# What the self-test runs in machines, kept in the repository since few have the
+# compilers: make probe after a change of probe.c, with gcc-aarch64-linux-gnu.
+PROBE := tasks/selftest/probe
+PROBE_FLAGS := -std=gnu11 -Os -Wall -Wextra -Werror -ffreestanding -fno-builtin -fno-stack-protector \
+  -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-pie \
+  -nostdlib -static -no-pie -s -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,noexecstack
+.PHONY: probe
+probe:
+	x86_64-linux-gnu-gcc $(PROBE_FLAGS) -DSOURCE="\"$$(sha256sum <$(PROBE)/probe.c | cut -d' ' -f1)\"" -o $(PROBE)/probe_amd64 $(PROBE)/probe.c
+	aarch64-linux-gnu-gcc $(PROBE_FLAGS) -DSOURCE="\"$$(sha256sum <$(PROBE)/probe.c | cut -d' ' -f1)\"" -o $(PROBE)/probe_arm64 $(PROBE)/probe.c
+
 .PHONY: demo
 demo: build example
 	$(call install,$(DEMO_COMMANDS))
