@@ -34,6 +34,8 @@ type command struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	signals <-chan os.Signal // to be passed on; nil: none
+	// started is told the process's number; nil: nobody.
+	started func(pid int)
 	// foreground keeps the command in this process's group, without which it
 	// could not read from the terminal.
 	foreground bool
@@ -124,6 +126,9 @@ func (b *Backend) run(ctx context.Context, p *program, c command) (int, string, 
 	if err := cmd.Start(); err != nil {
 		return 0, "", fmt.Errorf("start %s: %w", p.path, err)
 	}
+	if c.started != nil {
+		c.started(cmd.Process.Pid)
+	}
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -183,6 +188,9 @@ func feed(cmd *exec.Cmd, r io.Reader) (func(), error) {
 // runProgram runs a command of p and returns what it wrote to stdout. An exit
 // code other than 0 is a *commandError.
 func (b *Backend) runProgram(ctx context.Context, p *program, args ...string) (string, error) {
+	patience := b.patience(args)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("smolvm %s: %w within %s", what(args), errSilent, patience))
+	defer cancel()
 	var out limited
 	code, stderr, err := b.run(ctx, p, command{args: args, stdout: &out})
 	if err != nil {
@@ -195,6 +203,18 @@ func (b *Backend) runProgram(ctx context.Context, p *program, args ...string) (s
 		return "", fmt.Errorf("its answer is over %d bytes", maxStdout)
 	}
 	return out.String(), nil
+}
+
+// errSilent: smolvm has not ended.
+var errSilent = fmt.Errorf("%w: it did not end", backend.ErrUnavailable)
+
+// patience is how long a command may take, so that one that hangs does not hang
+// whoever asks.
+func (b *Backend) patience(args []string) time.Duration {
+	if len(args) > 1 && slices.Contains([]string{"create", "start", "stop", "delete", "cp"}, args[1]) && args[len(args)-1] != "--help" {
+		return 20 * b.cfg.Patience
+	}
+	return b.cfg.Patience
 }
 
 // call is runProgram with the program that was found.

@@ -2,6 +2,7 @@ package smolvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -15,9 +16,9 @@ import (
 
 var numericOwner = regexp.MustCompile(`^[0-9]{1,10}:[0-9]{1,10}$`)
 
-// CopyIn writes a file with "machine cp", which before 1.9.0 leaves it to root
-// and keeps no mode in any version, so the guest's own mkdir, chown and chmod do
-// the rest. The error wraps [backend.ErrUnsupported] if the guest has none.
+// CopyIn writes a file with "machine cp", which from 1.9.0 sets owner and mode;
+// before, the guest's own mkdir, chown and chmod do the rest, and the error wraps
+// [backend.ErrUnsupported] if the guest has none.
 func (b *Backend) CopyIn(ctx context.Context, name string, f backend.File) error {
 	if err := b.copyIn(ctx, name, f); err != nil {
 		return fmt.Errorf("copy file %s into machine %s: %w", f.Path, name, err)
@@ -33,11 +34,22 @@ func (b *Backend) copyIn(ctx context.Context, name string, f backend.File) error
 	if err != nil {
 		return err
 	}
-	root, err := b.runAs(ctx, r, "0")
+	owner, err := b.owner(ctx, r, f.Owner)
 	if err != nil {
 		return err
 	}
-	owner, err := b.owner(ctx, r, f.Owner)
+	flags, err := b.flagsOf(ctx, "machine", "cp")
+	if err != nil {
+		return err
+	}
+	if err := b.ownParents(ctx, r, f); err != nil {
+		return err
+	}
+	if flags["--mode"] && flags["--uid"] && flags["--gid"] {
+		uid, gid, _ := strings.Cut(owner, ":")
+		return b.transfer(ctx, name, f, "--mode", fmt.Sprintf("%04o", f.Mode&0o7777), "--uid", uid, "--gid", gid)
+	}
+	root, err := b.runAs(ctx, r, "0")
 	if err != nil {
 		return err
 	}
@@ -56,8 +68,25 @@ func (b *Backend) copyIn(ctx context.Context, name string, f backend.File) error
 	return b.tool(ctx, r, root, "chmod", fmt.Sprintf("%04o", f.Mode&0o7777), f.Path)
 }
 
+// ownParents has the owner make the directories above the file, as far as it may,
+// so that they are its own: smolvm makes them root's.
+func (b *Backend) ownParents(ctx context.Context, r record, f backend.File) error {
+	dir := path.Dir(f.Path)
+	if isRoot(f.Owner) || dir == "/" {
+		return nil
+	}
+	as, err := b.runAs(ctx, r, f.Owner)
+	if errors.Is(err, backend.ErrUnsupported) {
+		return nil
+	}
+	if err == nil {
+		_, err = b.quiet(ctx, r, as, "mkdir", "-p", dir)
+	}
+	return err
+}
+
 // transfer passes the content through a file of this user's only.
-func (b *Backend) transfer(ctx context.Context, name string, f backend.File) error {
+func (b *Backend) transfer(ctx context.Context, name string, f backend.File, flags ...string) error {
 	dir, err := b.cfg.Store.TempDir()
 	if err != nil {
 		return err
@@ -67,7 +96,7 @@ func (b *Backend) transfer(ctx context.Context, name string, f backend.File) err
 	if err := os.WriteFile(src, f.Content, 0o600); err != nil {
 		return err
 	}
-	_, err = b.call(ctx, "machine", "cp", src, name+":"+f.Path)
+	_, err = b.call(ctx, append([]string{"machine", "cp", src, name + ":" + f.Path}, flags...)...)
 	return err
 }
 

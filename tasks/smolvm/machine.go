@@ -8,11 +8,11 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 // What "machine create" takes for "as the pack says" when it is asked for just
@@ -65,16 +65,19 @@ func (b *Backend) create(ctx context.Context, spec backend.Spec, pack cache.Outp
 	if !errors.Is(err, backend.ErrNotFound) {
 		return err
 	}
-	sidecar, m, err := b.keep(ctx, spec, pack)
+	from, m, err := b.keep(ctx, spec, pack)
 	if err != nil {
 		return errors.Join(err, b.forget(spec.Name))
 	}
-	args, fix, err := createArgs(spec, m, sidecar, flags)
+	args, fix, err := createArgs(spec, m, from, flags)
 	if err == nil {
 		_, err = b.call(ctx, args...)
 	}
 	if err == nil && len(fix) > 0 {
 		_, err = b.call(ctx, fix...)
+	}
+	if err == nil {
+		err = b.confirmCreated(ctx, spec)
 	}
 	if err == nil {
 		return nil
@@ -85,15 +88,30 @@ func (b *Backend) create(ctx context.Context, spec backend.Spec, pack cache.Outp
 	return errors.Join(err, b.remove(undo, spec.Name), b.forget(spec.Name))
 }
 
+// confirmCreated looks whether what smolvm said it made is there, with its
+// labels: by these it is known later.
+func (b *Backend) confirmCreated(ctx context.Context, spec backend.Spec) error {
+	st, err := b.status(ctx, spec.Name)
+	if err != nil {
+		return fmt.Errorf("smolvm machine create succeeded, and yet: %w", err)
+	}
+	for k, v := range spec.Labels {
+		if st.Labels[k] != v {
+			return fmt.Errorf("smolvm machine create succeeded, but the machine lacks its label %s: update smolvm", k)
+		}
+	}
+	return nil
+}
+
 // createArgs returns the command that makes a machine, and one that puts right
 // what it cannot say, if that is so.
-func createArgs(spec backend.Spec, m Manifest, sidecar string, flags flagSet) (args, fix []string, err error) {
+func createArgs(spec backend.Spec, m sidecar.Manifest, from string, flags flagSet) (args, fix []string, err error) {
 	for _, f := range []string{"--from", "--label"} {
 		if !flags[f] {
 			return nil, nil, fmt.Errorf("%w: this smolvm's \"machine create\" has no %s: update smolvm", backend.ErrUnsupported, f)
 		}
 	}
-	args = []string{"machine", "create", "--name", spec.Name, "--from", sidecar}
+	args = []string{"machine", "create", "--name", spec.Name, "--from", from}
 	for _, k := range slices.Sorted(maps.Keys(spec.Labels)) {
 		args = append(args, "--label", k+"="+spec.Labels[k])
 	}
@@ -150,107 +168,4 @@ func networkArgs(spec backend.Spec) []string {
 		args = []string{"--allow-cidr", nowhere}
 	}
 	return args
-}
-
-// Start starts a machine. One whose virtual machine broke or was too slow is
-// started once more. A frozen one is left alone, with an error.
-func (b *Backend) Start(ctx context.Context, name string) error {
-	if err := b.start(ctx, name); err != nil {
-		return fmt.Errorf("start machine %s: %w", name, err)
-	}
-	return nil
-}
-
-func (b *Backend) start(ctx context.Context, name string) error {
-	st, err := b.status(ctx, name)
-	if err != nil {
-		return err
-	}
-	switch st.State {
-	case backend.Running:
-		return nil
-	case backend.Frozen:
-		return errFrozen
-	}
-	_, err = b.call(ctx, "machine", "start", "--name", name)
-	var ce *commandError
-	if !errors.As(err, &ce) {
-		return err
-	}
-	st, serr := b.status(ctx, name)
-	if serr != nil || st.State != backend.Broken && !ce.slowBoot() {
-		return err
-	}
-	_, err = b.call(ctx, "machine", "start", "--name", name)
-	return err
-}
-
-var errFrozen = errors.New("it is frozen, or in a state that this version of bottlebuild does not know, and is left alone: see \"smolvm machine ls\"")
-
-// Stop stops a machine. A frozen one is left alone, with an error.
-func (b *Backend) Stop(ctx context.Context, name string) error {
-	st, err := b.Status(ctx, name)
-	switch {
-	case err != nil:
-	case st.State == backend.Frozen:
-		err = errFrozen
-	case st.State == backend.Stopped || st.State == backend.Created:
-	default:
-		_, err = b.call(ctx, "machine", "stop", "--name", name)
-	}
-	if err != nil {
-		return fmt.Errorf("stop machine %s: %w", name, err)
-	}
-	return nil
-}
-
-// Delete stops and removes a machine and its copy of the pack. It refuses a
-// machine that bottlebuild did not make, and one that is frozen.
-func (b *Backend) Delete(ctx context.Context, name string) error {
-	st, err := b.Status(ctx, name)
-	switch {
-	case errors.Is(err, backend.ErrNotFound):
-		err = nil
-	case err != nil:
-	case !b.ours(name, st.Labels):
-		err = fmt.Errorf("bottlebuild did not make it: remove it with \"smolvm machine delete --name %s\"", name)
-	case st.State == backend.Frozen:
-		err = errFrozen
-	default:
-		err = b.remove(ctx, name)
-	}
-	if err == nil && checkName(name) == nil {
-		err = b.forget(name)
-	}
-	if err != nil {
-		return fmt.Errorf("delete machine %s: %w", name, err)
-	}
-	return nil
-}
-
-// Deleting fails for a moment while the virtual machine still writes.
-const (
-	deleteTries = 5
-	deleteWait  = 200 * time.Millisecond
-)
-
-func (b *Backend) remove(ctx context.Context, name string) error {
-	for try := 1; ; try++ {
-		out, err := b.call(ctx, "machine", "delete", "--name", name, "-f")
-		switch {
-		case errors.Is(err, backend.ErrNotFound):
-			return nil
-		case err == nil && strings.Contains(out, "Cancelled"):
-			return errors.New("smolvm machine delete: it asked for confirmation, got none, and did nothing")
-		case err == nil:
-			return nil
-		case try == deleteTries || !strings.Contains(err.Error(), "Directory not empty"):
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		case <-time.After(deleteWait):
-		}
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/backendtest"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 func TestNetworkArgs(t *testing.T) {
@@ -50,12 +51,12 @@ func TestCreateArgs(t *testing.T) {
 	want := []string{"machine", "create", "--name", "m", "--from", "/s", "--label", "a=1 = x", "--label", "b=2", "--cpus", "4", "--mem", "8192",
 		"--storage", "30", "-e", "A=", "-e", "B=b=c", "-p", "8080:80", "-v", "/h:/g", "-v", "/i:/j:ro", "--allow-host", "example.com"}
 	for _, tc := range []struct {
-		pack Manifest
+		pack sidecar.Manifest
 		fix  []string
 	}{
-		{Manifest{CPUs: 4, Mem: 8192}, nil},
-		{Manifest{CPUs: 2, Mem: 8192}, []string{"machine", "update", "--name", "m", "--cpus", "4"}},
-		{Manifest{CPUs: 2, Mem: 4096}, []string{"machine", "update", "--name", "m", "--cpus", "4", "--mem", "8192"}},
+		{sidecar.Manifest{CPUs: 4, Mem: 8192}, nil},
+		{sidecar.Manifest{CPUs: 2, Mem: 8192}, []string{"machine", "update", "--name", "m", "--cpus", "4"}},
+		{sidecar.Manifest{CPUs: 2, Mem: 4096}, []string{"machine", "update", "--name", "m", "--cpus", "4", "--mem", "8192"}},
 	} {
 		args, fix, err := createArgs(spec, tc.pack, "/s", flags)
 		if err != nil {
@@ -68,7 +69,7 @@ func TestCreateArgs(t *testing.T) {
 			t.Errorf("pack of %d CPUs and %d MiB (-want +got):\n%s", tc.pack.CPUs, tc.pack.Mem, diff)
 		}
 	}
-	if _, _, err := createArgs(spec, Manifest{}, "/s", flagSet{"--from": true}); !errors.Is(err, backend.ErrUnsupported) {
+	if _, _, err := createArgs(spec, sidecar.Manifest{}, "/s", flagSet{"--from": true}); !errors.Is(err, backend.ErrUnsupported) {
 		t.Errorf("without --label: %v", err)
 	}
 }
@@ -207,7 +208,7 @@ func TestNoNetworkFlag(t *testing.T) {
 
 func TestDefaultNumbersArePutRight(t *testing.T) {
 	r := newRig(t, settings{})
-	pack := r.repack(t, r.smallPack(t), func(m *Manifest) { m.CPUs, m.Mem = 2, 1024 })
+	pack := r.repack(t, r.smallPack(t), func(m *sidecar.Manifest) { m.CPUs, m.Mem = 2, 1024 })
 	r.mustCreate(t, backend.Spec{Name: "m", CPUs: 4, MemoryMiB: 8192}, pack)
 	st, err := r.Status(t.Context(), "m")
 	if err != nil || st.CPUs != 4 || st.MemoryMiB != 8192 {
@@ -216,7 +217,7 @@ func TestDefaultNumbersArePutRight(t *testing.T) {
 }
 
 // repack puts a pack with another manifest into the store.
-func (r *rig) repack(t *testing.T, pack cache.Output, change func(*Manifest)) cache.Output {
+func (r *rig) repack(t *testing.T, pack cache.Output, change func(*sidecar.Manifest)) cache.Output {
 	t.Helper()
 	f, err := os.Open(r.store.BlobPath(pack.Digest))
 	if err != nil {
@@ -227,7 +228,7 @@ func (r *rig) repack(t *testing.T, pack cache.Output, change func(*Manifest)) ca
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenSidecar(f, fi.Size())
+	s, err := sidecar.Open(f, fi.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +238,7 @@ func (r *rig) repack(t *testing.T, pack cache.Output, change func(*Manifest)) ca
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := WriteSidecar(w, s.Assets(), s.Manifest); err != nil {
+	if err := sidecar.Write(w, s.Assets(), s.Manifest); err != nil {
 		t.Fatal(err)
 	}
 	d, err := w.Commit(cache.Digest{})
@@ -249,7 +250,7 @@ func (r *rig) repack(t *testing.T, pack cache.Output, change func(*Manifest)) ca
 
 func TestOpenPackIsRefused(t *testing.T) {
 	r := newRig(t, settings{})
-	pack := r.repack(t, r.smallPack(t), func(m *Manifest) { m.Network = true })
+	pack := r.repack(t, r.smallPack(t), func(m *sidecar.Manifest) { m.Network = true })
 	if err := r.CheckPack(t.Context(), pack); err == nil || !strings.Contains(err.Error(), "network") {
 		t.Errorf("CheckPack = %v", err)
 	}
@@ -333,7 +334,7 @@ func TestPlaceCopiesAcrossFileSystems(t *testing.T) {
 func TestFailedCreateLeavesNothing(t *testing.T) {
 	r := newRig(t, settings{})
 	pack := r.smallPack(t)
-	if err := r.with(t, "create:fail").Create(t.Context(), backend.Spec{Name: "m"}, pack); err == nil {
+	if err := r.with(t, "create:fail-late").Create(t.Context(), backend.Spec{Name: "m"}, pack); err == nil {
 		t.Fatal("Create = nil")
 	}
 	if _, err := r.Status(t.Context(), "m"); !errors.Is(err, backend.ErrNotFound) {
@@ -348,7 +349,7 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 func TestStartFails(t *testing.T) {
 	r := newRig(t, settings{})
 	r.mustCreate(t, backend.Spec{Name: "m"}, r.smallPack(t))
-	broken := r.with(t, "start:fail")
+	broken := r.with(t, "start:broken")
 	if err := broken.Start(t.Context(), "m"); err == nil || !strings.Contains(err.Error(), "start machine") {
 		t.Errorf("Start = %v", err)
 	}
@@ -358,7 +359,7 @@ func TestStartFails(t *testing.T) {
 	if st, err := r.Status(t.Context(), "m"); err != nil || st.State != backend.Broken {
 		t.Errorf("Status = %+v, %v", st, err)
 	}
-	if err := r.with(t, "start:fail-once").Start(t.Context(), "m"); err != nil {
+	if err := r.with(t, "start:broken-once").Start(t.Context(), "m"); err != nil {
 		t.Errorf("Start that fails once: %v", err)
 	}
 }

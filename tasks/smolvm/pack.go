@@ -10,6 +10,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 // The names of a pack's attributes.
@@ -84,11 +85,12 @@ func (b *Backend) packCreate(ctx context.Context, p *program, ref string, img im
 	if err != nil {
 		return cache.Blob{}, err
 	}
-	dir, err := b.cfg.Store.TempDir()
+	packing, err := b.beginPack()
 	if err != nil {
 		return cache.Blob{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer packing.end()
+	dir := packing.dir
 	// smolvm assembles in TMPDIR, which by default may be a file system in memory.
 	work, staging := filepath.Join(dir, "work"), filepath.Join(dir, "staging")
 	for _, d := range []string{work, staging} {
@@ -104,7 +106,7 @@ func (b *Backend) packCreate(ctx context.Context, p *program, ref string, img im
 	if flags["--staging-dir"] {
 		args = append(args, "--staging-dir", staging)
 	}
-	env := []string{"TMPDIR=" + work}
+	env := []string{"TMPDIR=" + work, packVariable + "=" + dir}
 	if !p.version.before(guardsLoopback) {
 		env = append(env, "SMOLVM_ALLOW_HOST_LOOPBACK=1")
 	}
@@ -112,7 +114,7 @@ func (b *Backend) packCreate(ctx context.Context, p *program, ref string, img im
 	if req.Log != nil {
 		show.to = req.Log
 	}
-	code, stderr, err := b.run(ctx, p, command{args: args, dir: work, env: env, stdout: show, stderr: show})
+	code, stderr, err := b.run(ctx, p, command{args: args, dir: work, env: env, stdout: show, stderr: show, started: packing.started})
 	show.Close()
 	if err != nil {
 		return cache.Blob{}, fmt.Errorf("smolvm pack create: %w", err)
@@ -134,7 +136,7 @@ func (b *Backend) publish(path string, img image, platform string) (cache.Blob, 
 	if err != nil {
 		return cache.Blob{}, fmt.Errorf("look at sidecar: %w", err)
 	}
-	s, err := OpenSidecar(f, fi.Size())
+	s, err := sidecar.Open(f, fi.Size())
 	if err != nil {
 		return cache.Blob{}, fmt.Errorf("check sidecar: %w", err)
 	}
@@ -153,24 +155,24 @@ func (b *Backend) publish(path string, img image, platform string) (cache.Blob, 
 	if err != nil {
 		return cache.Blob{}, err
 	}
-	return cache.Blob{Name: sidecarBlob, MediaType: SidecarMediaType, Digest: d, Size: w.Size()}, nil
+	return cache.Blob{Name: sidecarBlob, MediaType: sidecar.MediaType, Digest: d, Size: w.Size()}, nil
 }
 
 // checkManifest reports in what a pack is not the one that was asked for.
-func checkManifest(m Manifest, config cache.Digest, platform string) error {
+func checkManifest(m sidecar.Manifest, config cache.Digest, platform string) error {
 	switch {
 	case m.Digest != config.String():
-		return fmt.Errorf("%w: it was made from image ID %.80q, not from %s", ErrSidecar, m.Digest, config)
+		return fmt.Errorf("%w: it was made from image ID %.80q, not from %s", sidecar.ErrInvalid, m.Digest, config)
 	case platform != "" && !samePlatform(m.Platform, platform):
-		return fmt.Errorf("%w: it is for platform %.80q, not for %s", ErrSidecar, m.Platform, platform)
+		return fmt.Errorf("%w: it is for platform %.80q, not for %s", sidecar.ErrInvalid, m.Platform, platform)
 	}
 	return checkClosed(m)
 }
 
 // checkClosed refuses a pack that opens the network of every machine made from it.
-func checkClosed(m Manifest) error {
+func checkClosed(m sidecar.Manifest) error {
 	if m.Network {
-		return fmt.Errorf("%w: it says \"network\": true, which no machine made from it could turn off", ErrSidecar)
+		return fmt.Errorf("%w: it says \"network\": true, which no machine made from it could turn off", sidecar.ErrInvalid)
 	}
 	return nil
 }
@@ -209,19 +211,19 @@ func (b *Backend) CheckPack(ctx context.Context, pack cache.Output) error {
 }
 
 // readManifest reads the manifest of the sidecar at path.
-func readManifest(path string) (Manifest, error) {
+func readManifest(path string) (sidecar.Manifest, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0)
 	if err != nil {
-		return Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
-	s, err := OpenSidecar(f, fi.Size())
+	s, err := sidecar.Open(f, fi.Size())
 	if err != nil {
-		return Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	return s.Manifest, nil
 }

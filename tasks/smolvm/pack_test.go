@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/backendtest"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 // calls returns the argument lists of the fake's calls that begin so.
@@ -98,16 +100,22 @@ func TestPackFaults(t *testing.T) {
 		is   error
 		text string
 	}{
-		"pack:fail":          {nil, "pull image: something went wrong"},
+		"pack:fail":          {nil, "something went wrong"},
 		"pack:nokvm":         {backend.ErrUnavailable, "turn on virtualisation"},
 		"pack:nospace":       {syscall.ENOSPC, "No space left"},
 		"pack:slowboot":      {nil, "fewer jobs at once"},
 		"pack:crash":         {nil, "killed"},
-		"pack:truncate":      {ErrSidecar, "footer"},
-		"pack:badcrc":        {ErrSidecar, "CRC-32"},
-		"pack:wrongdigest":   {ErrSidecar, "image ID"},
-		"pack:wrongplatform": {ErrSidecar, "linux/mips"},
-		"pack:network":       {ErrSidecar, "network"},
+		"pack:crash-half":    {nil, "killed"},
+		"pack:crash-late":    {nil, "killed"},
+		"pack:fail-late":     {nil, "something went wrong"},
+		"pack:nospace-half":  {syscall.ENOSPC, "No space left"},
+		"pack:lie":           {os.ErrNotExist, "left no sidecar"},
+		"pack:garbage":       {os.ErrNotExist, "left no sidecar"},
+		"pack:truncate":      {sidecar.ErrInvalid, "footer"},
+		"pack:badcrc":        {sidecar.ErrInvalid, "CRC-32"},
+		"pack:wrongdigest":   {sidecar.ErrInvalid, "image ID"},
+		"pack:wrongplatform": {sidecar.ErrInvalid, "linux/mips"},
+		"pack:network":       {sidecar.ErrInvalid, "network"},
 		"pack:nothing":       {os.ErrNotExist, "left no sidecar"},
 	} {
 		t.Run(fault, func(t *testing.T) {
@@ -138,7 +146,7 @@ func TestPackSlowBootOnce(t *testing.T) {
 
 // TestPackCancelled cancels a pack whose child ignores SIGTERM.
 func TestPackCancelled(t *testing.T) {
-	r := newRig(t, settings{fault: "pack:hang"})
+	r := newRig(t, settings{fault: "pack:hang-late"})
 	req := r.small(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -147,22 +155,108 @@ func TestPackCancelled(t *testing.T) {
 		_, err := r.Pack(ctx, req)
 		done <- err
 	}()
-	var pid int
-	for pid == 0 {
-		select {
-		case err := <-done:
-			t.Fatalf("Pack ended: %v", err)
-		case <-time.After(10 * time.Millisecond):
-		}
-		b, _ := os.ReadFile(filepath.Join(r.data, "hanging"))
-		pid, _ = strconv.Atoi(string(b))
+	pid := r.waitHanging(t, done)
+	if pid == 0 {
+		return
+	}
+	if n := len(r.helpers(t)); n != 1 {
+		t.Errorf("%d helpers, want 1", n)
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Pack = %v, want context.Canceled", err)
 	}
-	for running(pid) {
+	for running(pid) || len(markedProcesses(t, r.store.Dir())) > 0 {
 		time.Sleep(10 * time.Millisecond) // killed, and soon buried by its new parent
+	}
+	if left := r.helpers(t); len(left) != 0 {
+		t.Errorf("left in smolvm's cache: %q", left)
+	}
+}
+
+// helpers are the directories of machines that pack.
+func (r *rig) helpers(t *testing.T) []string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(machinesOf(r.cfg.Env), "*", "name"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// markedProcesses are those of packs with a store.
+func markedProcesses(t *testing.T, store string) (pids []string) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		if b, err := os.ReadFile(list); err == nil && bytes.Contains(b, []byte(packVariable+"="+store)) {
+			pids = append(pids, filepath.Base(filepath.Dir(list)))
+		}
+	}
+	return pids
+}
+
+// TestAbandonedPack has a bottlebuild that was killed while smolvm packed for it:
+// smolvm hangs, a machine runs, and nobody is left to end them. Another one's
+// pack, under way, and a machine of the user's own are not touched.
+func TestAbandonedPack(t *testing.T) {
+	r := newRig(t, settings{fault: "pack:hang-late"})
+	abandon := func(hold bool) (pid int) {
+		p, err := r.beginPack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		smolvm, err := r.program(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(smolvm.path, "pack", "create", "--image", "x", "-o", filepath.Join(p.dir, "out"))
+		cmd.Env = append(slices.Clone(r.cfg.Env), packVariable+"="+p.dir)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.started(cmd.Process.Pid)
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		if pid = r.waitHanging(t, done); pid == 0 {
+			t.Fatal("it does not hang")
+		}
+		t.Cleanup(func() {
+			p.end()
+			<-done
+		})
+		if !hold {
+			p.lock.Close()
+		}
+		return pid
+	}
+	theirs := filepath.Join(machinesOf(r.cfg.Env), "0123456789abcdef")
+	if err := errors.Join(os.MkdirAll(theirs, 0o755), os.WriteFile(filepath.Join(theirs, "name"), []byte("pack-1-1"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	alive, dead := abandon(true), abandon(false)
+	if n := len(r.helpers(t)); n != 3 {
+		t.Fatalf("%d machines, want 3", n)
+	}
+	next := r.with(t, "")
+	if _, err := next.Pack(t.Context(), next.small(t)); err != nil {
+		t.Error(err)
+	}
+	for running(dead) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !running(alive) {
+		t.Error("a pack under way was ended")
+	}
+	if left := r.helpers(t); len(left) != 2 {
+		t.Errorf("left in smolvm's cache: %q, want the machine of the pack under way and the user's own", left)
+	}
+	if left, err := os.ReadDir(filepath.Join(r.store.Dir(), "tmp")); err != nil || len(left) != 1 {
+		t.Errorf("left in tmp: %v, %v; want the directory of the pack under way", left, err)
 	}
 }
 
@@ -195,5 +289,31 @@ func TestPackFromIndex(t *testing.T) {
 	req.Platform = "linux/riscv64"
 	if _, err := r.Pack(t.Context(), req); err == nil || !strings.Contains(err.Error(), backendtest.Platform) {
 		t.Errorf("for another platform: %v, want an error that names those there are", err)
+	}
+}
+
+func TestCheckManifest(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("ab", 32)
+	config, err := cache.ParseDigest(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		change   func(*sidecar.Manifest)
+		platform string
+		ok       bool
+	}{
+		"as asked":       {func(*sidecar.Manifest) {}, "linux/amd64", true},
+		"any platform":   {func(*sidecar.Manifest) {}, "", true},
+		"same arm":       {func(m *sidecar.Manifest) { m.Platform = "linux/arm64" }, "linux/arm64/v8", true},
+		"other image":    {func(m *sidecar.Manifest) { m.Digest = "sha256:00" }, "linux/amd64", false},
+		"other platform": {func(*sidecar.Manifest) {}, "linux/arm64", false},
+		"open network":   {func(m *sidecar.Manifest) { m.Network = true }, "linux/amd64", false},
+	} {
+		m := sidecar.Manifest{Digest: digest, Platform: "linux/amd64"}
+		tc.change(&m)
+		if err := checkManifest(m, config, tc.platform); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
 
 	"bottlebuild/tasks/backend"
 )
@@ -63,9 +62,6 @@ type program struct {
 	version version
 }
 
-// probeTimeout bounds questions that smolvm answers from its own text.
-const probeTimeout = 30 * time.Second
-
 // program finds smolvm and its version, once. The error wraps
 // [backend.ErrUnavailable]. A question that was cancelled has found nothing.
 func (b *Backend) program(ctx context.Context) (*program, error) {
@@ -93,8 +89,6 @@ func (b *Backend) look(ctx context.Context) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	p := &program{path: path}
 	out, err := b.runProgram(ctx, p, "--version")
 	if err != nil {
@@ -106,6 +100,10 @@ func (b *Backend) look(ctx context.Context) (*program, error) {
 	}
 	// Another project of this name prints a version in the same form.
 	help, err := b.runProgram(ctx, p, "pack", "create", "--help")
+	var ce *commandError
+	if err != nil && !(errors.As(err, &ce) && ce.code == 2) { // 2: there is no such command
+		return nil, fmt.Errorf("%s pack create --help: %w", path, err)
+	}
 	if err != nil || !parseFlags(help)["--image"] {
 		return nil, fmt.Errorf("%s %s is another program of the same name: it has no \"pack create --image\"; put the one from https://github.com/smol-machines/smolvm first on PATH", path, v)
 	}
@@ -169,8 +167,6 @@ func (b *Backend) flagsOf(ctx context.Context, subcommand ...string) (flagSet, e
 	if set, ok := b.flags[key]; ok {
 		return set, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	help, err := b.runProgram(ctx, p, append(subcommand, "--help")...)
 	if err != nil {
 		return nil, fmt.Errorf("smolvm %s --help: %w", key, err)

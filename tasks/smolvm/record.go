@@ -14,6 +14,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 // record is what smolvm forgets of a machine, kept in StateDir/machines/NAME
@@ -46,40 +47,40 @@ func (b *Backend) used() bool {
 
 // keep makes the machine's directory and returns the verified sidecar in it.
 // What an earlier attempt left there is replaced.
-func (b *Backend) keep(ctx context.Context, spec backend.Spec, pack cache.Output) (string, Manifest, error) {
+func (b *Backend) keep(ctx context.Context, spec backend.Spec, pack cache.Output) (string, sidecar.Manifest, error) {
 	blob, ok := pack.Blob(sidecarBlob)
 	if !ok || blob.Digest != pack.Digest {
-		return "", Manifest{}, fmt.Errorf("pack %s is not one of smolvm's", pack.Digest)
+		return "", sidecar.Manifest{}, fmt.Errorf("pack %s is not one of smolvm's", pack.Digest)
 	}
 	if err := b.forget(spec.Name); err != nil {
-		return "", Manifest{}, err
+		return "", sidecar.Manifest{}, err
 	}
 	dir := b.machineDir(spec.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", Manifest{}, fmt.Errorf("make state directory: %w", err)
+		return "", sidecar.Manifest{}, fmt.Errorf("make state directory: %w", err)
 	}
-	sidecar := filepath.Join(dir, sidecarFile)
-	if err := place(ctx, b.cfg.Store, blob.Digest, sidecar); err != nil {
-		return "", Manifest{}, fmt.Errorf("take pack %s: %w", pack.Digest, err)
+	path := filepath.Join(dir, sidecarFile)
+	if err := place(ctx, b.cfg.Store, blob.Digest, path); err != nil {
+		return "", sidecar.Manifest{}, fmt.Errorf("take pack %s: %w", pack.Digest, err)
 	}
-	m, err := readManifest(sidecar)
+	m, err := readManifest(path)
 	if err == nil {
 		err = checkClosed(m)
 	}
 	if err != nil {
-		return "", Manifest{}, fmt.Errorf("pack %s: %w", pack.Digest, err)
+		return "", sidecar.Manifest{}, fmt.Errorf("pack %s: %w", pack.Digest, err)
 	}
 	raw, err := json.Marshal(record{
 		Name: spec.Name, Pack: pack.Digest, ImageEnv: m.Env, Env: spec.Env,
 		User: pack.Attrs[attrUser], Workdir: m.Workdir, Ports: spec.Ports,
 	})
 	if err != nil {
-		return "", Manifest{}, err
+		return "", sidecar.Manifest{}, err
 	}
 	if err := renameio.WriteFile(filepath.Join(dir, recordFile), raw, 0o600); err != nil {
-		return "", Manifest{}, fmt.Errorf("write record: %w", err)
+		return "", sidecar.Manifest{}, fmt.Errorf("write record: %w", err)
 	}
-	return sidecar, m, nil
+	return path, m, nil
 }
 
 // place puts a verified blob at path: a hard link, which takes no room and stays

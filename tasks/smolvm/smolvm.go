@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
@@ -30,6 +31,9 @@ type Config struct {
 	Env []string
 	// KVM is the device that must be usable on Linux; empty: "/dev/kvm".
 	KVM string
+	// Patience is how long smolvm may take for what it answers from its own
+	// records; what boots, stops or copies may take 20 times as long; 0: 30 s.
+	Patience time.Duration
 	// Serve opens the registry from which smolvm pulls an image that is to be
 	// packed; it is closed after each pack. nil: [registry.Serve] on Store.
 	Serve func(ctx context.Context) (*registry.Server, error)
@@ -54,6 +58,9 @@ func New(cfg Config) *Backend {
 	}
 	if cfg.KVM == "" {
 		cfg.KVM = "/dev/kvm"
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
 	}
 	if cfg.Serve == nil {
 		cfg.Serve = func(ctx context.Context) (*registry.Server, error) {

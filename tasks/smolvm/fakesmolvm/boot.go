@@ -64,7 +64,7 @@ func (m *machine) boot() error {
 		files = append(files, f)
 	}
 	flags := uintptr(syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC)
-	if open := m.Network && len(m.AllowCIDRs)+len(m.AllowHosts)+len(m.Ports) == 0; !open {
+	if open := m.Network && len(m.AllowCIDRs)+len(m.AllowHosts)+len(m.Ports) == 0; !open && !fault("start:leak") {
 		flags |= syscall.CLONE_NEWNET
 	}
 	cmd := exec.Command("/proc/self/exe", agentArg, dir)

@@ -35,6 +35,12 @@ func machineExec(p *parsed) error {
 		req.Workdir = p.get("workdir")
 	}
 	// What "machine create -e" said is for the workload and does not get here.
+	if fault("exec:otheruser") {
+		req.User = ""
+	}
+	if fault("exec:otherdir") {
+		req.Workdir = "/"
+	}
 	req.Env = append(req.Env, m.ImageEnv...)
 	secrets, err := secretEnv(p)
 	if err != nil {
@@ -42,6 +48,9 @@ func machineExec(p *parsed) error {
 	}
 	req.Env = append(req.Env, secrets...)
 	for _, kv := range p.values["env"] {
+		if fault("exec:lostenv") {
+			break
+		}
 		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" {
 			return fmt.Errorf("config operation failed: --env: expected KEY=VALUE, got '%s'", kv)
 		}
@@ -253,7 +262,21 @@ func machineCopy(p *parsed) error {
 		return err
 	}
 	defer conn.Close()
-	if err := send(conn, request{CopyTo: to}, src, os.Stdout, os.Stderr); err != nil {
+	req := request{CopyTo: to, Mode: 0o644}
+	if p.has("mode") {
+		mode, err := strconv.ParseUint(strings.TrimPrefix(p.get("mode"), "0o"), 8, 12)
+		if err != nil {
+			return fmt.Errorf("config operation failed: cp: invalid octal mode '%s'", p.get("mode"))
+		}
+		req.Mode = uint32(mode)
+	}
+	if req.UID, err = p.number("uid", 0); err != nil {
+		return err
+	}
+	if req.GID, err = p.number("gid", 0); err != nil {
+		return err
+	}
+	if err := send(conn, req, src, os.Stdout, os.Stderr); err != nil {
 		return err
 	}
 	var r reply

@@ -27,6 +27,14 @@ type command struct {
 	run      func(*parsed) error
 }
 
+// step is what faults call the command.
+func (c command) step() string {
+	if c.name == "pack create" {
+		return "pack"
+	}
+	return strings.TrimPrefix(c.name, "machine ")
+}
+
 // parsed is a call that is well-formed.
 type parsed struct {
 	values   map[string][]string
@@ -78,7 +86,9 @@ var commands = []command{
 	{name: "machine status", run: machineStatus, flags: []flag{nameFlag, {long: "json"}}},
 	{name: "machine data-dir", run: machineDataDir, flags: []flag{nameFlag}},
 	{name: "machine update", run: machineUpdate, flags: []flag{nameFlag, {long: "cpus", value: "N"}, {long: "mem", value: "MiB"}}},
-	{name: "machine cp", run: machineCopy, operands: 2},
+	{name: "machine cp", run: machineCopy, operands: 2, flags: []flag{
+		{long: "mode", value: "OCTAL", since: "1.9.0"}, {long: "uid", value: "UID", since: "1.9.0"}, {long: "gid", value: "GID", since: "1.9.0"},
+	}},
 	{name: "machine exec", run: machineExec, trailing: true, flags: []flag{
 		nameFlag, {long: "workdir", short: "w", value: "DIR"}, {long: "env", short: "e", value: "KEY=VALUE", many: true},
 		{long: "secret-env", value: "GUEST=HOST", many: true}, {long: "secret-file", value: "GUEST=PATH", many: true},

@@ -49,9 +49,6 @@ func machineCreate(p *parsed) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	if fault("create:fail") {
-		return errors.New("storage operation failed: disk: something went wrong")
-	}
 	fmt.Printf("Created machine: %s\n", name)
 	return nil
 }
@@ -115,6 +112,11 @@ func (m *machine) fill(p *parsed) error {
 	if err != nil {
 		return fmt.Errorf("config operation failed: --from: %w", err)
 	}
+	if fault("create:otherpack") {
+		if err := m.takeOthers(); err != nil {
+			return err
+		}
+	}
 	m.Image, m.ImageEnv, m.Workdir, m.Entrypoint, m.Cmd = pack.Image, pack.Env, pack.Workdir, pack.Entrypoint, pack.Cmd
 	m.Network = m.Network || pack.Network
 	if m.CPUs, err = p.number("cpus", packCPUs); err != nil {
@@ -130,6 +132,25 @@ func (m *machine) fill(p *parsed) error {
 		m.Mem = pack.Mem
 	}
 	m.StorageGB, err = p.number("storage", 0)
+	return err
+}
+
+// takeOthers gives the machine the files of another one's pack.
+func (m *machine) takeOthers() error {
+	others, err := all()
+	if err != nil || len(others) == 0 {
+		return errors.Join(err, errors.New("there is no other machine"))
+	}
+	f, err := os.Open(others[0].From)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rootfs := filepath.Join(machineDir(m.Name), "rootfs")
+	if err := os.RemoveAll(rootfs); err != nil {
+		return err
+	}
+	_, err = unpackSidecar(f, rootfs)
 	return err
 }
 
@@ -163,7 +184,7 @@ func machineStart(p *parsed) error {
 			return err
 		}
 		err := errors.New("the virtual machine exited")
-		if !fault("start:fail") {
+		if !fault("start:broken") {
 			err = m.boot()
 		}
 		m.Started, m.Failed = true, err != nil

@@ -62,8 +62,10 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) == 1 && args[0] == "--version" {
-		fmt.Println("smolvm", versionText())
-		return nil
+		return faulty("version", func() error {
+			fmt.Println("smolvm", versionText())
+			return nil
+		})
 	}
 	for _, c := range commands {
 		words := strings.Fields(c.name)
@@ -75,14 +77,16 @@ func run(args []string) error {
 			if c.name == "pack create" && fault("help:other") {
 				return usageError("unrecognized subcommand 'create'")
 			}
-			fmt.Print(c.help())
-			return nil
+			return faulty("help", func() error {
+				fmt.Print(c.help())
+				return nil
+			})
 		}
 		p, err := c.parse(rest)
 		if err != nil {
 			return err
 		}
-		return c.run(p)
+		return faulty(c.step(), func() error { return c.run(p) })
 	}
 	return usageError(fmt.Sprintf("unrecognized subcommand '%s'", strings.Join(args, " ")))
 }

@@ -12,12 +12,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -25,7 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/klauspost/compress/zstd"
 
-	"bottlebuild/tasks/smolvm"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 // What a pack says of a machine that was not asked for otherwise.
@@ -51,23 +49,22 @@ func packCreate(p *parsed) error {
 		return errors.New("config operation failed: pack: image reference must start with alphanumeric character")
 	}
 	switch {
-	case fault("pack:fail"):
-		return errors.New("agent operation failed: pull image: something went wrong")
 	case fault("pack:nokvm"):
 		return errors.New("kvm not available: /dev/kvm does not exist")
-	case fault("pack:nospace"):
-		return errors.New("storage operation failed: write layer: No space left on device (os error 28)")
 	case fault("pack:slowboot"):
 		return errors.New("agent operation failed: boot: agent did not become ready within 30 seconds")
-	case fault("pack:hang"):
-		if err := os.MkdirAll(dataDir(), 0o700); err != nil {
-			return err
-		}
-		return hang(dataDir())
+	}
+	stop, err := startHelper()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if fault("pack:hang-late") {
+		return hangWithChild()
 	}
 	fmt.Print("\x1b[2K\rPulling ", ref, " ...\r\x1b[32mBooting\x1b[0m virtual machine\n")
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
+	// A signal ends smolvm at once, and its helper stays.
+	ctx := context.Background()
 	img, err := pull(ctx, ref, p.get("oci-platform"))
 	if err != nil {
 		return fmt.Errorf("agent operation failed: pull image: %w", err)
@@ -121,20 +118,20 @@ func pull(ctx context.Context, s, platform string) (v1.Image, error) {
 	return img, nil
 }
 
-func manifestOf(ref string, img v1.Image) (smolvm.Manifest, error) {
+func manifestOf(ref string, img v1.Image) (sidecar.Manifest, error) {
 	c, err := img.ConfigFile()
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	id, err := img.ConfigName()
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	size, err := img.Size()
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
-	m := smolvm.Manifest{
+	m := sidecar.Manifest{
 		Mode: "container", Image: ref, Digest: id.String(), Platform: c.OS + "/" + c.Architecture,
 		Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, Env: c.Config.Env, Workdir: c.Config.WorkingDir,
 		SecretRefs: json.RawMessage(`{}`), CPUs: packCPUs, Mem: packMem, ImageSize: size,
@@ -153,7 +150,7 @@ func manifestOf(ref string, img v1.Image) (smolvm.Manifest, error) {
 }
 
 // writePack writes stub and sidecar in place, as smolvm does.
-func writePack(out, rootfs string, m smolvm.Manifest) error {
+func writePack(out, rootfs string, m sidecar.Manifest) error {
 	if err := os.WriteFile(out, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
 		return err
 	}
@@ -177,7 +174,7 @@ func writePack(out, rootfs string, m smolvm.Manifest) error {
 		return err
 	}
 	defer f.Close()
-	if err := smolvm.WriteSidecar(f, assets, m); err != nil {
+	if err := sidecar.Write(f, assets, m); err != nil {
 		return err
 	}
 	fi, err := f.Stat()
@@ -192,11 +189,14 @@ func writePack(out, rootfs string, m smolvm.Manifest) error {
 	if fault("pack:truncate") {
 		return f.Truncate(fi.Size() / 2)
 	}
-	if fault("pack:crash") {
+	if fault("pack:crash-half") {
 		if err := f.Truncate(fi.Size() / 2); err != nil {
 			return err
 		}
 		crash()
+	}
+	if fault("pack:nospace-half") {
+		return errors.Join(f.Truncate(fi.Size()/2), errNoSpace)
 	}
 	return f.Close()
 }
@@ -236,6 +236,9 @@ func addFile(tw *tar.Writer, dir, path string, e fs.DirEntry) error {
 		return err
 	}
 	h.Uname, h.Gname = "", ""
+	if fault("pack:rootowned") {
+		h.Uid, h.Gid = 0, 0
+	}
 	if err := tw.WriteHeader(h); err != nil || !fi.Mode().IsRegular() {
 		return err
 	}

@@ -30,6 +30,9 @@ type request struct {
 	User    string
 	TTY     bool
 	CopyTo  string // a path: copy instead of run
+	// Of the copy.
+	Mode     uint32
+	UID, GID int
 }
 
 // reply is the agent's answer. A client that goes away before it ends the command.
@@ -59,7 +62,7 @@ func serveAgent(l *net.UnixListener, m *machine) {
 			}
 			var r reply
 			if req.CopyTo != "" {
-				err = receiveFile(req.CopyTo, files[0])
+				err = receiveFile(req, files[0])
 			} else {
 				r.Code, err = runCommand(conn, req, files)
 			}
@@ -101,13 +104,26 @@ func receive(conn *net.UnixConn) (request, []*os.File, error) {
 	return req, files, err
 }
 
-func receiveFile(path string, src *os.File) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+// receiveFile writes beside the file and renames. Directories that are missing
+// are made, and are root's.
+func receiveFile(req request, src *os.File) error {
+	if err := os.MkdirAll(filepath.Dir(req.CopyTo), 0o755); err != nil {
+		return fmt.Errorf("create directory: %w", err)
+	}
+	part := req.CopyTo + ".smolvm-upload"
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("write file: %w", err)
 	}
 	_, err = io.Copy(f, src)
-	return errors.Join(err, f.Close())
+	err = errors.Join(err, f.Chown(req.UID, req.GID), unix.Fchmod(int(f.Fd()), req.Mode), f.Close())
+	if err == nil {
+		err = os.Rename(part, req.CopyTo)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write file: %w", err), os.Remove(part))
+	}
+	return nil
 }
 
 // spawnError is a command that could not be run: the code is the shell's.

@@ -15,7 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
 
-	"bottlebuild/tasks/smolvm"
+	"bottlebuild/tasks/smolvm/sidecar"
 )
 
 const (
@@ -47,18 +47,18 @@ func unpackImage(img v1.Image, dir string) error {
 }
 
 // unpackSidecar unpacks the assets of a sidecar. It does not check the CRC.
-func unpackSidecar(file *os.File, dir string) (smolvm.Manifest, error) {
+func unpackSidecar(file *os.File, dir string) (sidecar.Manifest, error) {
 	fi, err := file.Stat()
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
-	s, err := smolvm.OpenSidecar(file, fi.Size())
+	s, err := sidecar.Open(file, fi.Size())
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	z, err := zstd.NewReader(s.Assets())
 	if err != nil {
-		return smolvm.Manifest{}, err
+		return sidecar.Manifest{}, err
 	}
 	defer z.Close()
 	return s.Manifest, unpack(z, dir, true)

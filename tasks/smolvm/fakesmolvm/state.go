@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
@@ -173,9 +174,13 @@ func (m *machine) json() map[string]any {
 	if m.alive() {
 		pid = m.PID
 	}
+	var created any = m.CreatedAt
+	if atLeast("1.17.0") { // the schema is open: other types have to be taken too
+		created = time.Unix(m.CreatedAt, 0).UTC().Format(time.RFC3339)
+	}
 	return map[string]any{
 		"name": m.Name, "state": m.state(), "cpus": m.CPUs, "memory_mib": m.Mem, "pid": pid,
-		"mounts": len(m.Volumes), "ports": len(m.Ports), "created_at": m.CreatedAt,
+		"mounts": len(m.Volumes), "ports": len(m.Ports), "created_at": created,
 		"storage_gb": m.StorageGB, "overlay_gb": nil, "image": m.Image, "entrypoint": m.Entrypoint, "cmd": m.Cmd,
 		"ephemeral": false, "gpu": false, "labels": m.Labels, "restart_policy": "never", "restart_count": 0,
 		"network": m.Network, "added_by_a_later_version": map[string]any{"x": []int{1}},

@@ -1,4 +1,6 @@
-package smolvm
+// Package sidecar reads and writes the .smolmachine files of smolvm: a tar in
+// zstd of a pack's files, a manifest, and a footer.
+package sidecar
 
 import (
 	"bytes"
@@ -11,9 +13,9 @@ import (
 	"math"
 )
 
-// SidecarMediaType is what a pack is called in the store. smolvm itself gives
+// MediaType is what a pack is called in the store. smolvm itself gives
 // its files no media type.
-const SidecarMediaType = "application/vnd.bottlebuild.smolmachine.v1"
+const MediaType = "application/vnd.bottlebuild.smolmachine.v1"
 
 // The footer is the last 64 bytes of a sidecar, little-endian; offsets count
 // from the start of the file. As in smolvm's crates/smolvm-pack/src/format.rs.
@@ -35,8 +37,8 @@ const (
 	maxManifest   = 16 << 20
 )
 
-// ErrSidecar is wrapped by the errors for bytes that are no whole sidecar.
-var ErrSidecar = errors.New("not a valid .smolmachine file")
+// ErrInvalid is wrapped by the errors for bytes that are no whole sidecar.
+var ErrInvalid = errors.New("not a valid .smolmachine file")
 
 // Manifest is what a sidecar says of itself. Fields that smolvm adds later are
 // left out.
@@ -62,8 +64,8 @@ type Manifest struct {
 	Assets        json.RawMessage `json:"assets,omitempty"`
 }
 
-// Sidecar is a sidecar whose footer and manifest have been read.
-type Sidecar struct {
+// File is a sidecar whose footer and manifest have been read.
+type File struct {
 	Manifest Manifest
 	r        io.ReaderAt
 	size     int64 // of the file
@@ -71,12 +73,12 @@ type Sidecar struct {
 	crc      uint32
 }
 
-// OpenSidecar reads the footer and the manifest of a sidecar of size bytes. It
+// Open reads the footer and the manifest of a sidecar of size bytes. It
 // checks that they and the assets fill the file exactly. The error wraps
-// [ErrSidecar]; the assets have not been read.
-func OpenSidecar(r io.ReaderAt, size int64) (*Sidecar, error) {
+// [ErrInvalid]; the assets have not been read.
+func Open(r io.ReaderAt, size int64) (*File, error) {
 	if size < footerSize {
-		return nil, fmt.Errorf("%w: it has %d bytes, fewer than its footer", ErrSidecar, size)
+		return nil, fmt.Errorf("%w: it has %d bytes, fewer than its footer", ErrInvalid, size)
 	}
 	var f [footerSize]byte
 	if _, err := r.ReadAt(f[:], size-footerSize); err != nil && err != io.EOF {
@@ -88,36 +90,36 @@ func OpenSidecar(r io.ReaderAt, size int64) (*Sidecar, error) {
 	end := uint64(size - footerSize)
 	switch {
 	case string(f[:8]) != footerMagic:
-		return nil, fmt.Errorf("%w: its footer does not begin with %q", ErrSidecar, footerMagic)
+		return nil, fmt.Errorf("%w: its footer does not begin with %q", ErrInvalid, footerMagic)
 	case version < 1 || version > newestFooter:
-		return nil, fmt.Errorf("%w: it is of format version %d; 1 to %d are known", ErrSidecar, version, newestFooter)
+		return nil, fmt.Errorf("%w: it is of format version %d; 1 to %d are known", ErrInvalid, version, newestFooter)
 	case u64(12) != 0 || u64(20) != 0:
-		return nil, fmt.Errorf("%w: it holds a stub", ErrSidecar)
+		return nil, fmt.Errorf("%w: it holds a stub", ErrInvalid)
 	case manifestSize == 0 || manifestSize > maxManifest:
-		return nil, fmt.Errorf("%w: its manifest is of %d bytes; up to %d are read", ErrSidecar, manifestSize, maxManifest)
+		return nil, fmt.Errorf("%w: its manifest is of %d bytes; up to %d are read", ErrInvalid, manifestSize, maxManifest)
 	case assets > math.MaxInt64 || manifestAt != assets || assets+manifestSize != end:
-		return nil, fmt.Errorf("%w: assets of %d bytes and a manifest of %d at %d do not fill %d bytes", ErrSidecar, assets, manifestSize, manifestAt, end)
+		return nil, fmt.Errorf("%w: assets of %d bytes and a manifest of %d at %d do not fill %d bytes", ErrInvalid, assets, manifestSize, manifestAt, end)
 	case u64(56) != 0:
-		return nil, fmt.Errorf("%w: its footer does not end in zeros", ErrSidecar)
+		return nil, fmt.Errorf("%w: its footer does not end in zeros", ErrInvalid)
 	}
 	b := make([]byte, manifestSize)
 	if _, err := r.ReadAt(b, int64(manifestAt)); err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	s := &Sidecar{r: r, size: size, assets: int64(assets), crc: binary.LittleEndian.Uint32(f[52:])}
+	s := &File{r: r, size: size, assets: int64(assets), crc: binary.LittleEndian.Uint32(f[52:])}
 	if err := json.Unmarshal(b, &s.Manifest); err != nil {
-		return nil, fmt.Errorf("%w: its manifest: %w", ErrSidecar, err)
+		return nil, fmt.Errorf("%w: its manifest: %w", ErrInvalid, err)
 	}
 	return s, nil
 }
 
 // Assets reads the assets: a tar in zstd.
-func (s *Sidecar) Assets() io.Reader { return io.NewSectionReader(s.r, 0, s.assets) }
+func (s *File) Assets() io.Reader { return io.NewSectionReader(s.r, 0, s.assets) }
 
 // Copy writes the whole sidecar to w and checks its CRC-32 on the way. Only when
-// it returns nil may what was written be used. The error wraps [ErrSidecar] if
+// it returns nil may what was written be used. The error wraps [ErrInvalid] if
 // the sum is wrong.
-func (s *Sidecar) Copy(w io.Writer) error {
+func (s *File) Copy(w io.Writer) error {
 	sum := crc32.NewIEEE()
 	content := io.NewSectionReader(s.r, 0, s.size-footerSize)
 	if _, err := io.Copy(io.MultiWriter(w, sum), content); err != nil {
@@ -127,13 +129,13 @@ func (s *Sidecar) Copy(w io.Writer) error {
 		return fmt.Errorf("copy sidecar: %w", err)
 	}
 	if sum.Sum32() != s.crc {
-		return fmt.Errorf("%w: its content has CRC-32 %08x, its footer says %08x", ErrSidecar, sum.Sum32(), s.crc)
+		return fmt.Errorf("%w: its content has CRC-32 %08x, its footer says %08x", ErrInvalid, sum.Sum32(), s.crc)
 	}
 	return nil
 }
 
-// WriteSidecar writes a sidecar of assets, a tar in zstd, and m to w.
-func WriteSidecar(w io.Writer, assets io.Reader, m Manifest) error {
+// Write writes a sidecar of assets, a tar in zstd, and m to w.
+func Write(w io.Writer, assets io.Reader, m Manifest) error {
 	manifest, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write sidecar: %w", err)

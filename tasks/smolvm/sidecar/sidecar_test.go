@@ -1,4 +1,4 @@
-package smolvm
+package sidecar
 
 import (
 	"bytes"
@@ -10,14 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"bottlebuild/cache"
 )
 
 func sidecarBytes(t testing.TB, assets string, m Manifest) []byte {
 	t.Helper()
 	var buf bytes.Buffer
-	if err := WriteSidecar(&buf, strings.NewReader(assets), m); err != nil {
+	if err := Write(&buf, strings.NewReader(assets), m); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -30,7 +28,7 @@ var testManifest = Manifest{
 
 // check reads a sidecar as a pack does.
 func check(b []byte) (Manifest, []byte, error) {
-	s, err := OpenSidecar(bytes.NewReader(b), int64(len(b)))
+	s, err := Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return Manifest{}, nil, err
 	}
@@ -59,7 +57,7 @@ func TestSidecarRoundTrip(t *testing.T) {
 			CPUs: rapid.Int().Draw(t, "cpus"), Network: rapid.Bool().Draw(t, "network"),
 		}
 		var buf bytes.Buffer
-		if err := WriteSidecar(&buf, strings.NewReader(assets), m); err != nil {
+		if err := Write(&buf, strings.NewReader(assets), m); err != nil {
 			t.Fatal(err)
 		}
 		got, copied, err := check(buf.Bytes())
@@ -72,7 +70,7 @@ func TestSidecarRoundTrip(t *testing.T) {
 		if !bytes.Equal(copied, buf.Bytes()) {
 			t.Error("the copy differs")
 		}
-		s, err := OpenSidecar(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+		s, err := Open(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,8 +83,8 @@ func TestSidecarRoundTrip(t *testing.T) {
 func TestSidecarTruncated(t *testing.T) {
 	b := sidecarBytes(t, strings.Repeat("assets", 20), testManifest)
 	for n := range b {
-		if _, _, err := check(b[:n]); !errors.Is(err, ErrSidecar) {
-			t.Fatalf("first %d of %d bytes: %v, want ErrSidecar", n, len(b), err)
+		if _, _, err := check(b[:n]); !errors.Is(err, ErrInvalid) {
+			t.Fatalf("first %d of %d bytes: %v, want ErrInvalid", n, len(b), err)
 		}
 		if _, _, err := check(b[n+1:]); err == nil {
 			t.Fatalf("without the first %d bytes: no error", n+1)
@@ -127,8 +125,8 @@ func TestSidecarBounds(t *testing.T) {
 		"stub":          foot(func(u64 func(int, uint64)) { u64(12, 5) }),
 		"no manifest":   foot(func(u64 func(int, uint64)) { u64(44, 0) }),
 	} {
-		if _, _, err := check(b); !errors.Is(err, ErrSidecar) {
-			t.Errorf("%s: %v, want ErrSidecar", name, err)
+		if _, _, err := check(b); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
 }
@@ -141,29 +139,4 @@ func FuzzSidecar(f *testing.F) {
 			t.Error("a valid sidecar was copied as something else")
 		}
 	})
-}
-
-func TestCheckManifest(t *testing.T) {
-	config, err := cache.ParseDigest(testManifest.Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, tc := range map[string]struct {
-		change   func(*Manifest)
-		platform string
-		ok       bool
-	}{
-		"as asked":       {func(*Manifest) {}, "linux/amd64", true},
-		"any platform":   {func(*Manifest) {}, "", true},
-		"same arm":       {func(m *Manifest) { m.Platform = "linux/arm64" }, "linux/arm64/v8", true},
-		"other image":    {func(m *Manifest) { m.Digest = "sha256:00" }, "linux/amd64", false},
-		"other platform": {func(*Manifest) {}, "linux/arm64", false},
-		"open network":   {func(m *Manifest) { m.Network = true }, "linux/amd64", false},
-	} {
-		m := testManifest
-		tc.change(&m)
-		if err := checkManifest(m, config, tc.platform); (err == nil) != tc.ok {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }
