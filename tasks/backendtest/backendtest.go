@@ -46,6 +46,9 @@ type Harness struct {
 	NoUser bool
 	// NoVolumes: volumes are not supported.
 	NoVolumes bool
+	// Brief leaves out the tests that only boot machines once more: another run of
+	// the suite, on the same backend with another version below it, has them.
+	Brief bool
 	// TTY: Exec can give the command a terminal.
 	TTY bool
 }
@@ -71,21 +74,45 @@ type testCase struct {
 	run  func(t *testing.T, f *fixture)
 }
 
+// bootsAgain are the tests that Brief leaves out.
+var bootsAgain = map[string]bool{
+	"PackAtOnce": true, "PackOfOtherPlatform": true, "CreateTwice": true, "StopStoppedIsNoError": true, "DeleteMissingIsNoError": true,
+	"DeleteRunning": true, "DeleteForgetsTheDisk": true, "List": true, "ListOfUnusedBackend": true, "SeenByAnotherProcess": true,
+	"TwoMachinesOfOnePack": true, "ManyAtOnce": true, "StartsManyTimes": true, "MemoryIsEmptyAfterRestart": true,
+	"StopEndsCommands": true, "StopEndsDaemons": true, "LabelsRoundTrip": true, "CreatedAtStays": true, "CreateAfterFailure": true,
+	"DeleteWhileCommandsRun": true, "ExecInStoppedMachine": true, "CopyInIsKept": true, "CopyInToStoppedMachine": true,
+	"VolumesAreLive": true, "PublishedPorts": true, "PortTaken": true, "LogOutlivesRestart": true, "EntrypointEnds": true,
+	"EntrypointEnvironment": true, "DialNobodyListens": true,
+}
+
 // Run runs every test of the suite against the backend. The caller has made sure
 // that the backend can work here, see [Missing].
 func Run(t *testing.T, h Harness) {
 	f := newFixture(t, h)
-	for _, group := range [][]testCase{packTests, specTests, lifecycleTests, execTests, fileTests, copyTests, reachTests} {
+	run, left, skipped := 0, 0, []string{}
+	for _, group := range [][]testCase{packTests, specTests, lifecycleTests, execTests, streamTests, fileTests, copyTests, zooTests, reachTests} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
+				if h.Brief && bootsAgain[c.name] {
+					left++
+					t.Skip("left out of a brief run")
+				}
 				if c.skip != nil && c.skip(h) {
+					skipped = append(skipped, c.name)
 					t.Skip("the backend does not claim this")
 				}
+				run++
 				c.run(t, f)
 			})
 		}
 	}
+	for _, m := range []*kept{&f.common, &f.zoo} {
+		if m.name != "" {
+			f.delete(t, m.name)
+		}
+	}
 	t.Run("NothingIsLeft", f.nothingIsLeft)
+	t.Logf("conformance: %d cases run, %d left out of a brief run, %d not claimed: %s", run+1, left, len(skipped), strings.Join(skipped, " "))
 }
 
 // fixture is one backend with the suite's image packed, for tests that do no
@@ -98,6 +125,47 @@ type fixture struct {
 	image cache.Output
 	pack  cache.Output
 	port  int // that the image's entrypoint serves
+
+	common, zoo kept
+}
+
+// kept is a machine that many tests use, none of which harms it: it is made by
+// the first.
+type kept struct{ name string }
+
+// shared returns a machine that runs, with some environment of its own. Tests
+// leave it running, and what they write there is at paths of their own.
+func (f *fixture) shared(t *testing.T) string {
+	t.Helper()
+	if f.common.name == "" {
+		spec := f.unnamed()
+		spec.Env = map[string]string{"MACHINE": "machine", "BOTH": "machine", "ALL": "machine", "SPACE": "a b\n$c", "EMPTY": ""}
+		f.common.name = f.keep(t, spec, f.pack)
+	}
+	return f.common.name
+}
+
+// keep makes a machine that outlives the test.
+func (f *fixture) keep(t *testing.T, spec backend.Spec, pack cache.Output) string {
+	t.Helper()
+	spec.Name = freshName()
+	if err := f.b.Create(t.Context(), spec, pack); err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	if err := f.b.Start(t.Context(), spec.Name); err != nil {
+		f.delete(t, spec.Name)
+		t.Fatalf("Start: %v", err)
+	}
+	return spec.Name
+}
+
+func (f *fixture) delete(t *testing.T, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	if err := f.b.Delete(ctx, name); err != nil {
+		t.Errorf("Delete at the end of the test: %v", err)
+	}
 }
 
 func newFixture(t *testing.T, h Harness) *fixture {
@@ -134,20 +202,22 @@ var machines atomic.Int32
 // the test ends.
 func (f *fixture) newName(t *testing.T) string {
 	t.Helper()
-	name := fmt.Sprintf("bt-%d-%d", os.Getpid(), machines.Add(1))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
-		defer cancel()
-		if err := f.b.Delete(ctx, name); err != nil {
-			t.Errorf("Delete at the end of the test: %v", err)
-		}
-	})
+	name := freshName()
+	t.Cleanup(func() { f.delete(t, name) })
 	return name
 }
 
+func freshName() string { return fmt.Sprintf("bt-%d-%d", os.Getpid(), machines.Add(1)) }
+
 func (f *fixture) spec(t *testing.T) backend.Spec {
 	t.Helper()
-	return backend.Spec{Name: f.newName(t), CPUs: 1, MemoryMiB: 256, Labels: map[string]string{backend.ProjectLabel: "backendtest"}}
+	spec := f.unnamed()
+	spec.Name = f.newName(t)
+	return spec
+}
+
+func (f *fixture) unnamed() backend.Spec {
+	return backend.Spec{CPUs: 1, MemoryMiB: 256, Labels: map[string]string{backend.ProjectLabel: "backendtest"}}
 }
 
 // create makes a machine and does not start it. change may be nil.

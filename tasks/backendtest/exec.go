@@ -42,7 +42,7 @@ var execTests = []testCase{
 }
 
 func testExitCodes(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for _, code := range []string{"0", "1", "2", "42", "124", "125", "126", "127", "255"} {
 		r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "exit", code}})
 		if diff := cmp.Diff(atoi(code), r.Code); diff != "" {
@@ -59,7 +59,7 @@ func atoi(s string) (n int) {
 }
 
 func testStreams(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	got := []result{
 		f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "echo", "to stdout"}}),
 		f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "warn", "to stderr"}}),
@@ -75,7 +75,7 @@ func testStreams(t *testing.T, f *fixture) {
 }
 
 func testStdin(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	in := strings.Repeat("a line of input\n", 20_000)
 	r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "cat"}, Stdin: strings.NewReader(in)})
 	if r.Code != 0 || r.Stdout != in {
@@ -90,14 +90,14 @@ func testStdin(t *testing.T, f *fixture) {
 }
 
 func testNoStdin(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	if r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "cat"}}); r.Code != 0 || r.Stdout != "" {
 		t.Errorf("cat without input = %+v", r)
 	}
 }
 
 func testMuchOutput(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	const size = 16 << 20 // more than smolvm takes without --stream
 	r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "yes", "16777216"}})
 	if r.Code != 0 || len(r.Stdout) != size || strings.Count(r.Stdout, "y\n") != size/2 {
@@ -106,7 +106,7 @@ func testMuchOutput(t *testing.T, f *fixture) {
 }
 
 func testArguments(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	args := []string{"", " ", "-v", "--", "a b", "$HOME", "`id`", "\"'\\", "line\nbreak", "ä☃", "*", "A=b"}
 	r := f.exec(t, name, backend.Exec{Args: append([]string{"/bin/guest", "args"}, args...)})
 	want := `""` + "\n" + `" "` + "\n" + `"-v"` + "\n" + `"--"` + "\n" + `"a b"` + "\n" + `"$HOME"` + "\n" + "\"`id`\"\n" +
@@ -117,9 +117,7 @@ func testArguments(t *testing.T, f *fixture) {
 }
 
 func testExecEnv(t *testing.T, f *fixture) {
-	name := f.start(t, func(s *backend.Spec) {
-		s.Env = map[string]string{"MACHINE": "machine", "BOTH": "machine", "ALL": "machine", "SPACE": "a b\n$c", "EMPTY": ""}
-	})
+	name := f.shared(t)
 	r := f.exec(t, name, backend.Exec{
 		Args:      []string{"/bin/guest", "env", "IMAGE", "MACHINE", "BOTH", "EXEC", "ALL", "SPACE", "EMPTY", "UNSET", "SECRET", "BOTTLEBUILD_BACKENDTEST"},
 		Env:       map[string]string{"EXEC": "exec", "ALL": "exec"},
@@ -134,7 +132,7 @@ func testExecEnv(t *testing.T, f *fixture) {
 // testSecretEnv looks for a secret in argument lists and in files while the
 // command that has it runs.
 func testSecretEnv(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	secret := rand.Text()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -142,7 +140,7 @@ func testSecretEnv(t *testing.T, f *fixture) {
 	done := make(chan error, 1)
 	go func() {
 		_, err := f.b.Exec(ctx, name, backend.Exec{
-			Args: []string{"/bin/guest", "hold", "/tmp/lock"}, User: f.root(), SecretEnv: map[string]string{"SECRET": secret}, Stdout: out,
+			Args: []string{"/bin/guest", "hold", "/tmp/secret-lock"}, User: f.root(), SecretEnv: map[string]string{"SECRET": secret}, Stdout: out,
 		})
 		done <- err
 	}()
@@ -227,7 +225,7 @@ func (w *watch) Write(p []byte) (int, error) {
 }
 
 func testWorkdir(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for dir, want := range map[string]string{"": "/home/node", "/dir": "/dir", "/": "/"} {
 		if r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "pwd"}, Workdir: dir}); r.Stdout != want+"\n" {
 			t.Errorf("workdir %q: %+v, want %q", dir, r, want)
@@ -239,7 +237,7 @@ func testWorkdir(t *testing.T, f *fixture) {
 }
 
 func testImageUser(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	r := f.execAsIs(t, name, backend.Exec{Args: []string{"/bin/guest", "id"}})
 	if r.Stdout != "uid=1000 gid=1000 groups=50,1000\n" && r.Stdout != "uid=1000 gid=1000 groups=50\n" {
 		t.Errorf("id = %+v", r)
@@ -250,7 +248,7 @@ func testImageUser(t *testing.T, f *fixture) {
 }
 
 func testUsers(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for user, want := range map[string]string{
 		"root": "uid=0 gid=0 ", "0": "uid=0 gid=0 ",
 		"node": "uid=1000 gid=1000 ", "1000": "uid=1000 gid=1000 ",
@@ -267,7 +265,7 @@ func testUsers(t *testing.T, f *fixture) {
 }
 
 func testUnknownUser(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	var stderr bytes.Buffer
 	code, err := f.b.Exec(t.Context(), name, backend.Exec{Args: []string{"/bin/guest", "id"}, User: "nobody-knows", Stderr: &stderr})
 	if err == nil && code == 0 {
@@ -283,14 +281,14 @@ func testUnknownUser(t *testing.T, f *fixture) {
 }
 
 func testExecPath(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	if r := f.exec(t, name, backend.Exec{Args: []string{"echo", "found"}}); r.Stdout != "found\n" {
 		t.Errorf("echo found by PATH: %+v", r)
 	}
 }
 
 func testNoSuchCommand(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for _, tc := range []struct {
 		command string
 		want    int
@@ -314,7 +312,7 @@ func testExecStopped(t *testing.T, f *fixture) {
 }
 
 func testExecAtOnce(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	var wg sync.WaitGroup
 	for _, word := range []string{"one", "two", "three", "four", "five", "six"} {
 		wg.Go(func() {
@@ -330,7 +328,7 @@ func testExecAtOnce(t *testing.T, f *fixture) {
 
 // testExecCancel cancels a command that has a child, and wants both gone.
 func testExecCancel(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := newWatch("holding")
@@ -356,7 +354,7 @@ func testExecCancel(t *testing.T, f *fixture) {
 }
 
 func testExecTerminal(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "tty"}, TTY: true})
 	want := "/dev/stdin true\r\n/dev/stdout true\r\n/dev/stderr true\r\n"
 	if r.Code != 0 || r.Stdout != want {

@@ -2,9 +2,11 @@ package backendtest
 
 import (
 	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,11 +20,18 @@ var fileTests = []testCase{
 	{"CopyInOverwrites", nil, testCopyInOverwrites},
 	{"CopyInFollowsNoLinkToTheHost", nil, testCopyInLink},
 	{"CopyInFails", nil, testCopyInFails},
+	{"CopyInModes", nil, testCopyInModes},
+	{"CopyInParents", nil, testCopyInParents},
+	{"CopyInThroughLink", nil, testCopyInThroughLink},
+	{"CopyInAtOnce", nil, testCopyInAtOnce},
+	{"CopyInIsKept", nil, testCopyInIsKept},
+	{"CopyInToStoppedMachine", nil, testCopyInStopped},
 	{"Volumes", func(h Harness) bool { return h.NoVolumes }, testVolumes},
+	{"VolumesAreLive", func(h Harness) bool { return h.NoVolumes }, testVolumesLive},
 }
 
 func testImageContent(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	if got := f.guest(t, name, "ls", "/dir"); got != "new" {
 		t.Errorf("/dir has %q: the second layer made it opaque", got)
 	}
@@ -40,7 +49,7 @@ func testImageContent(t *testing.T, f *fixture) {
 }
 
 func testCopyIn(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	big := make([]byte, 3<<20)
 	rand.Read(big)
 	for _, tc := range []struct {
@@ -69,7 +78,7 @@ func testCopyIn(t *testing.T, f *fixture) {
 }
 
 func testCopyInOverwrites(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for _, file := range []backend.File{
 		{Path: "/file", Content: []byte("longer content"), Mode: 0o600, Owner: "node"},
 		{Path: "/file", Content: []byte("short"), Mode: 0o644},
@@ -88,7 +97,7 @@ func testCopyInOverwrites(t *testing.T, f *fixture) {
 
 // testCopyInLink has the guest put links where a careless host would follow them.
 func testCopyInLink(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	host := t.TempDir()
 	f.guest(t, name, "symlink", host, "/trap")
 	f.guest(t, name, "symlink", filepath.Join(host, "file"), "/trapfile")
@@ -103,7 +112,7 @@ func testCopyInLink(t *testing.T, f *fixture) {
 }
 
 func testCopyInFails(t *testing.T, f *fixture) {
-	name := f.start(t, nil)
+	name := f.shared(t)
 	for what, file := range map[string]backend.File{
 		"relative path": {Path: "file", Mode: 0o644},
 		"directory":     {Path: "/dir", Mode: 0o644},
@@ -152,5 +161,111 @@ func testVolumes(t *testing.T, f *fixture) {
 	}
 	if _, err := os.Stat(filepath.Join(rw, "file")); err != nil {
 		t.Errorf("the volume's file after Delete: %v", err)
+	}
+}
+
+func testCopyInModes(t *testing.T, f *fixture) {
+	name := f.shared(t)
+	for mode, want := range map[uint32]string{
+		0o000: "----------", 0o400: "-r--------", 0o777: "-rwxrwxrwx", 0o4755: "urwxr-xr-x", 0o2755: "grwxr-xr-x",
+	} {
+		path := fmt.Sprintf("/modes/%o", mode)
+		if err := f.b.CopyIn(t.Context(), name, backend.File{Path: path, Content: []byte("x"), Mode: mode, Owner: "node"}); err != nil {
+			t.Errorf("%o: %v", mode, err)
+			continue
+		}
+		if got := f.guest(t, name, "stat", path); got != want+" 1000:1000 1" {
+			t.Errorf("%o: stat = %q, want %s", mode, got, want)
+		}
+	}
+}
+
+// testCopyInParents wants the directories that are made to belong to the owner
+// where that may make them, as in its home: else it could not use them.
+func testCopyInParents(t *testing.T, f *fixture) {
+	name := f.shared(t)
+	if err := f.b.CopyIn(t.Context(), name, backend.File{Path: "/home/node/.config/tool/settings", Content: []byte("x"), Mode: 0o600, Owner: "node"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"/home/node/.config", "/home/node/.config/tool"} {
+		if got := f.guest(t, name, "stat", dir); !strings.HasPrefix(got, "drwxr-xr-x 1000:1000 ") {
+			t.Errorf("stat %s = %q", dir, got)
+		}
+	}
+}
+
+// testCopyInThroughLink writes where a link of the guest's leads, in the guest.
+func testCopyInThroughLink(t *testing.T, f *fixture) {
+	name := f.shared(t)
+	f.guest(t, name, "mkdir", "/target")
+	f.guest(t, name, "symlink", "/target", "/linked")
+	if err := f.b.CopyIn(t.Context(), name, backend.File{Path: "/linked/file", Content: []byte("x"), Mode: 0o644}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.guest(t, name, "cat", "/target/file"); got != "x" {
+		t.Errorf("content = %q", got)
+	}
+}
+
+func testCopyInAtOnce(t *testing.T, f *fixture) {
+	name := f.shared(t)
+	var wg sync.WaitGroup
+	args := []string{"cat"}
+	want := ""
+	for i := range 6 {
+		path := fmt.Sprintf("/at/once/%d", i)
+		args, want = append(args, path), want+fmt.Sprint(i)
+		wg.Go(func() {
+			if err := f.b.CopyIn(t.Context(), name, backend.File{Path: path, Content: fmt.Append(nil, i), Mode: 0o644}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := f.guest(t, name, args...); got != want {
+		t.Errorf("content = %q, want %q", got, want)
+	}
+}
+
+func testCopyInIsKept(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	if err := f.b.CopyIn(t.Context(), name, backend.File{Path: "/srv/kept", Content: []byte("x"), Mode: 0o600, Owner: "node"}); err != nil {
+		t.Fatal(err)
+	}
+	f.mustStop(t, name)
+	f.mustStart(t, name)
+	if got := f.guest(t, name, "stat", "/srv/kept"); got != "-rw------- 1000:1000 1" {
+		t.Errorf("stat = %q", got)
+	}
+}
+
+func testCopyInStopped(t *testing.T, f *fixture) {
+	name := f.create(t, nil)
+	if err := f.b.CopyIn(t.Context(), name, backend.File{Path: "/x", Mode: 0o644}); err == nil {
+		t.Error("CopyIn to a machine that does not run = nil")
+	}
+}
+
+// testVolumesLive has both sides see what the other does, also below a path with
+// a space, and after a restart.
+func testVolumesLive(t *testing.T, f *fixture) {
+	dir := filepath.Join(t.TempDir(), "a dir")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := f.start(t, func(s *backend.Spec) { s.Volumes = []backend.Volume{{Host: dir, Guest: "/mnt/a dir"}} })
+	for _, word := range []string{"before", "after"} {
+		if err := os.WriteFile(filepath.Join(dir, "host "+word), []byte(word), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.guest(t, name, "cat", "/mnt/a dir/host "+word); got != word {
+			t.Errorf("the guest reads %q", got)
+		}
+		f.guest(t, name, "write", "/mnt/a dir/guest", word)
+		if b, err := os.ReadFile(filepath.Join(dir, "guest")); err != nil || string(b) != word {
+			t.Errorf("the host reads %q, %v", b, err)
+		}
+		f.mustStop(t, name)
+		f.mustStart(t, name)
 	}
 }

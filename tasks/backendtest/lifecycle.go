@@ -2,12 +2,15 @@ package backendtest
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
 )
 
@@ -27,6 +30,14 @@ var lifecycleTests = []testCase{
 	{"DiskIsKept", nil, testDiskIsKept},
 	{"TwoMachinesOfOnePack", nil, testTwoMachines},
 	{"ManyAtOnce", nil, testManyAtOnce},
+	{"StartsManyTimes", nil, testStartsManyTimes},
+	{"MemoryIsEmptyAfterRestart", nil, testMemoryIsEmpty},
+	{"StopEndsCommands", nil, testStopEndsCommands},
+	{"StopEndsDaemons", nil, testStopEndsDaemons},
+	{"LabelsRoundTrip", nil, testLabels},
+	{"CreatedAtStays", nil, testCreatedAtStays},
+	{"CreateAfterFailure", nil, testCreateAfterFailure},
+	{"DeleteWhileCommandsRun", nil, testDeleteBusy},
 }
 
 func testCreateStatus(t *testing.T, f *fixture) {
@@ -157,6 +168,9 @@ func testList(t *testing.T, f *fixture) {
 	}
 	var got []string
 	for _, st := range list {
+		if !slices.Contains(names, st.Name) {
+			continue // one that other tests share
+		}
 		got = append(got, st.Name)
 		want, err := f.b.Status(t.Context(), st.Name)
 		if err != nil {
@@ -250,4 +264,134 @@ func testManyAtOnce(t *testing.T, f *fixture) {
 		})
 	}
 	wg.Wait()
+}
+
+func testStartsManyTimes(t *testing.T, f *fixture) {
+	name := f.create(t, nil)
+	for i := range 3 {
+		f.mustStart(t, name)
+		f.guest(t, name, "append", "/starts", fmt.Sprint(i))
+		f.mustStop(t, name)
+	}
+	f.mustStart(t, name)
+	if got := f.guest(t, name, "cat", "/starts"); got != "012" {
+		t.Errorf("starts = %q", got)
+	}
+}
+
+// testMemoryIsEmpty holds of what every Linux has in memory.
+func testMemoryIsEmpty(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	f.guest(t, name, "write", "/dev/shm/file", "x")
+	f.mustStop(t, name)
+	f.mustStart(t, name)
+	if r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "test", "-e", "/dev/shm/file"}}); r.Code != 1 {
+		t.Errorf("a file in /dev/shm outlived the machine's memory: %+v", r)
+	}
+	if got := f.guest(t, name, "stat", "/dev/shm"); !strings.HasPrefix(got, "dtrwxrwxrwx 0:0") {
+		t.Errorf("stat /dev/shm = %q", got)
+	}
+}
+
+// holding runs a command that holds a lock, and returns when it does. done
+// receives what Exec returned.
+func (f *fixture) holding(t *testing.T, name, lock string) (done <-chan error) {
+	t.Helper()
+	out := newWatch("holding")
+	ended := make(chan error, 1)
+	go func() {
+		code, err := f.b.Exec(t.Context(), name, backend.Exec{Args: []string{"/bin/guest", "hold", lock}, User: f.root(), Stdout: out})
+		if err == nil && code == 0 {
+			err = errors.New("the command succeeded")
+		} else if err == nil {
+			err = fmt.Errorf("exit code %d", code)
+		}
+		ended <- err
+	}()
+	select {
+	case <-out.seen:
+	case err := <-ended:
+		t.Fatalf("Exec ended: %v", err)
+	}
+	return ended
+}
+
+// testStopEndsCommands stops a machine under a command, whose caller must not
+// wait for ever, nor be told that it succeeded.
+func testStopEndsCommands(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	done := f.holding(t, name, "/lock")
+	f.mustStop(t, name)
+	if err := <-done; err.Error() == "the command succeeded" {
+		t.Error(err)
+	}
+	f.wantState(t, name, backend.Stopped)
+}
+
+func testStopEndsDaemons(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	f.guest(t, name, "detach", "hold", "/daemon-lock")
+	poll(t, "the daemon is there", func() bool {
+		return f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "held", "/daemon-lock"}}).Code == 0
+	})
+	f.mustStop(t, name)
+	f.mustStart(t, name)
+	if r := f.exec(t, name, backend.Exec{Args: []string{"/bin/guest", "held", "/daemon-lock"}}); r.Code != 1 {
+		t.Errorf("the daemon outlived the machine: %+v", r)
+	}
+}
+
+func testLabels(t *testing.T, f *fixture) {
+	labels := map[string]string{
+		backend.SpecLabel: strings.Repeat("0123456789abcdef", 64), backend.PackLabel: f.pack.Digest.String(),
+		"a": "", "b": "=", "c": "a=b,c=d", "d": "two\nlines", "e": `quotes " and ' and \`, "f": "ä☃", "g": "--net", "h": " spaces ",
+	}
+	name := f.create(t, func(s *backend.Spec) { s.Labels = labels })
+	for range 2 {
+		st, err := f.b.Status(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(labels, st.Labels); diff != "" {
+			t.Errorf("labels (-want +got):\n%s", diff)
+		}
+		f.mustStart(t, name)
+	}
+}
+
+func testCreatedAtStays(t *testing.T, f *fixture) {
+	name := f.create(t, nil)
+	want := f.wantState(t, name, backend.Created, backend.Stopped).CreatedAt
+	f.mustStart(t, name)
+	f.mustStop(t, name)
+	if got := f.wantState(t, name, backend.Stopped).CreatedAt; !got.Equal(want) {
+		t.Errorf("CreatedAt was %s, is %s", want, got)
+	}
+}
+
+func testCreateAfterFailure(t *testing.T, f *fixture) {
+	spec := f.spec(t)
+	pack := f.pack
+	pack.Digest = cache.DigestOf([]byte("no pack"))
+	if err := f.b.Create(t.Context(), spec, pack); err == nil {
+		t.Fatal("Create from what is no pack = nil")
+	}
+	if err := f.b.Create(t.Context(), spec, f.pack); err != nil {
+		t.Fatal(err)
+	}
+	f.mustStart(t, spec.Name)
+}
+
+func testDeleteBusy(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	done := f.holding(t, name, "/lock")
+	if err := f.b.Delete(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err.Error() == "the command succeeded" {
+		t.Error(err)
+	}
+	if _, err := f.b.Status(t.Context(), name); !errors.Is(err, backend.ErrNotFound) {
+		t.Errorf("Status of a deleted machine: %v, want ErrNotFound", err)
+	}
 }

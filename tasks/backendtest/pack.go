@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +22,8 @@ var packTests = []testCase{
 	{"PackOfImageNotInStore", nil, testPackMissingImage},
 	{"PackOfDamagedLayer", nil, testPackDamagedLayer},
 	{"PackOfOtherPlatform", nil, testPackOtherPlatform},
+	{"PackAtOnce", nil, testPackAtOnce},
+	{"CheckPackOfAnotherBackend", nil, testCheckForeignPack},
 	{"CheckPackAfterEviction", nil, testCheckPackEvicted},
 	{"CreateFromEvictedPack", nil, testCreateFromEvictedPack},
 }
@@ -178,4 +181,36 @@ func testCreateFromEvictedPack(t *testing.T, f *fixture) {
 
 func (f *fixture) imageConfig() ImageConfig {
 	return ImageConfig{Entrypoint: []string{"/bin/guest", "serve", fmt.Sprint(f.port)}}
+}
+
+func testPackAtOnce(t *testing.T, f *fixture) {
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			pack, err := f.b.Pack(t.Context(), backend.PackRequest{Image: f.image, Platform: Platform})
+			if err == nil {
+				err = f.b.CheckPack(t.Context(), pack)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// testCheckForeignPack has what is no pack of this backend.
+func testCheckForeignPack(t *testing.T, f *fixture) {
+	d, err := f.store.PutBytes([]byte("something else"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := cache.Output{Digest: d, Blobs: []cache.Blob{{Name: "other", Digest: d, Size: 14}}}
+	if err := f.b.CheckPack(t.Context(), pack); err == nil {
+		t.Error("CheckPack = nil")
+	}
+	spec := f.spec(t)
+	if err := f.b.Create(t.Context(), spec, pack); err == nil {
+		t.Error("Create = nil")
+	}
 }

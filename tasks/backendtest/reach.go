@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,11 @@ var reachTests = []testCase{
 	{"Dial", nil, testDial},
 	{"DialNobodyListens", nil, testDialRefused},
 	{"PublishedPort", func(h Harness) bool { return h.NoPorts }, testPublishedPort},
+	{"PublishedPorts", func(h Harness) bool { return h.NoPorts }, testPublishedPorts},
+	{"PortTaken", func(h Harness) bool { return h.NoPorts }, testPortTaken},
+	{"LogBounds", func(h Harness) bool { return !h.RunsEntrypoint }, testLogBounds},
+	{"LogOutlivesRestart", func(h Harness) bool { return !h.RunsEntrypoint }, testLogOutlivesRestart},
+	{"EntrypointEnvironment", func(h Harness) bool { return !h.RunsEntrypoint }, testEntrypointEnv},
 	{"Log", func(h Harness) bool { return !h.RunsEntrypoint }, testLog},
 	{"LogOfMachineNeverStarted", nil, testLogNever},
 	{"EntrypointEnds", func(h Harness) bool { return !h.RunsEntrypoint }, testEntrypointEnds},
@@ -178,5 +184,86 @@ func testIsolation(t *testing.T, f *fixture) {
 	}
 	if got := f.guest(t, name, "nics"); got != "lo,up" {
 		t.Errorf("network interfaces: %q, want only lo, up", got)
+	}
+}
+
+// testPublishedPorts publishes a port of the guest twice, and another.
+func testPublishedPorts(t *testing.T, f *fixture) {
+	hosts := []int{freePort(t), freePort(t), freePort(t)}
+	name := f.start(t, func(s *backend.Spec) {
+		s.Ports = []backend.Port{{Host: hosts[0], Guest: f.port}, {Host: hosts[1], Guest: f.port}, {Host: hosts[2], Guest: 1}}
+	})
+	if !f.h.RunsEntrypoint {
+		f.guest(t, name, "detach", "serve", strconv.Itoa(f.port))
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, host := range hosts[:2] {
+		poll(t, "the port is served", func() bool {
+			resp, err := client.Get("http://127.0.0.1:" + strconv.Itoa(host))
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			return err == nil && bytes.HasPrefix(b, []byte("hello from "))
+		})
+	}
+	if resp, err := client.Get("http://127.0.0.1:" + strconv.Itoa(hosts[2])); err == nil {
+		resp.Body.Close()
+		t.Error("a port that nobody serves answered")
+	}
+}
+
+// testPortTaken has two machines publish one port.
+func testPortTaken(t *testing.T, f *fixture) {
+	port := freePort(t)
+	publish := func(s *backend.Spec) { s.Ports = []backend.Port{{Host: port, Guest: 80}} }
+	first, second := f.start(t, publish), f.create(t, publish)
+	err := f.b.Start(t.Context(), second)
+	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
+		t.Errorf("Start with a port that is taken = %v, want an error that names it", err)
+	}
+	f.mustStop(t, first)
+	f.mustStart(t, second)
+}
+
+func testLogBounds(t *testing.T, f *fixture) {
+	name := f.shared(t)
+	for _, max := range []int64{0, 1, 10} {
+		poll(t, "there is that much log", func() bool {
+			b, err := f.b.Log(t.Context(), name, max)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int64(len(b)) == max
+		})
+	}
+}
+
+func testLogOutlivesRestart(t *testing.T, f *fixture) {
+	name := f.start(t, nil)
+	f.mustStop(t, name)
+	f.mustStart(t, name)
+	poll(t, "the console shows both starts", func() bool {
+		b, err := f.b.Log(t.Context(), name, 1<<20)
+		return err == nil && bytes.Count(b, []byte("guest: serving on")) == 2
+	})
+}
+
+// testEntrypointEnv looks at what the image's command is started with.
+func testEntrypointEnv(t *testing.T, f *fixture) {
+	other := *f
+	other.pack = f.packImage(t, Image(t, f.store, ImageConfig{Entrypoint: []string{"/bin/guest"}, Cmd: []string{"env", "IMAGE", "BOTH", "MACHINE"}}))
+	name := other.start(t, func(s *backend.Spec) { s.Env = map[string]string{"MACHINE": "machine", "BOTH": "machine"} })
+	var lines []string
+	poll(t, "the console shows the environment", func() bool {
+		b, err := f.b.Log(t.Context(), name, 4096)
+		lines = strings.Split(string(b), "\n")
+		return err == nil && slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "MACHINE") })
+	})
+	for _, want := range []string{"IMAGE=image", "BOTH=machine", "MACHINE=machine"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("there is no %s in %q", want, lines)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -208,16 +209,18 @@ func packTree(w io.Writer, dir string) error {
 		return err
 	}
 	tw := tar.NewWriter(z)
+	linked := map[uint64]string{}
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}
-		return addFile(tw, dir, path, e)
+		return addFile(tw, dir, path, e, linked)
 	})
 	return errors.Join(err, tw.Close(), z.Close())
 }
 
-func addFile(tw *tar.Writer, dir, path string, e fs.DirEntry) error {
+// addFile adds a file; linked are the names of those before by inode.
+func addFile(tw *tar.Writer, dir, path string, e fs.DirEntry, linked map[uint64]string) error {
 	fi, err := e.Info()
 	if err != nil {
 		return err
@@ -236,6 +239,16 @@ func addFile(tw *tar.Writer, dir, path string, e fs.DirEntry) error {
 		return err
 	}
 	h.Uname, h.Gname = "", ""
+	if st := fi.Sys().(*syscall.Stat_t); fi.Mode().IsRegular() && st.Nlink > 1 {
+		if first, ok := linked[st.Ino]; ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+			return tw.WriteHeader(h)
+		}
+		linked[st.Ino] = h.Name
+	}
+	if err := readXattrs(path, h); err != nil {
+		return err
+	}
 	if fault("pack:rootowned") {
 		h.Uid, h.Gid = 0, 0
 	}

@@ -14,6 +14,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"bottlebuild/tasks/smolvm/sidecar"
 )
@@ -139,7 +140,54 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader, whiteouts bool
 	if err := root.Lchown(name, h.Uid, h.Gid); err != nil {
 		return err
 	}
-	return root.Chmod(name, h.FileInfo().Mode())
+	if err := root.Chmod(name, h.FileInfo().Mode()); err != nil {
+		return err
+	}
+	return writeXattrs(root, name, h)
+}
+
+// xattrPrefix is how a tar calls extended attributes.
+const xattrPrefix = "SCHILY.xattr."
+
+func writeXattrs(root *os.Root, name string, h *tar.Header) error {
+	for k, v := range h.PAXRecords {
+		attr, ok := strings.CutPrefix(k, xattrPrefix)
+		if !ok {
+			continue
+		}
+		f, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		err = unix.Fsetxattr(int(f.Fd()), attr, []byte(v), 0)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readXattrs(path string, h *tar.Header) error {
+	list := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(path, list)
+	if errors.Is(err, unix.ENOTSUP) || n == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for attr := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		value := make([]byte, 64<<10)
+		n, err := unix.Lgetxattr(path, attr, value)
+		if err != nil {
+			return err
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords, h.Format = map[string]string{}, tar.FormatPAX
+		}
+		h.PAXRecords[xattrPrefix+attr] = string(value[:n])
+	}
+	return nil
 }
 
 // empty takes away what is in a directory.
