@@ -136,6 +136,9 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 			err = g.settle(ctx, step.Writer())
 		}
 		if err == nil {
+			err = w.selfTest(ctx, be, p, work, true, step.Writer())
+		}
+		if err == nil {
 			err = w.Records.Put(&Record{Machine: p, Backend: be.Name(), Address: work.Address, Spec: work.Key, Complete: true})
 		}
 	}
@@ -159,6 +162,9 @@ func (w *Worker) createMachine(ctx context.Context, g *guest, work graph.Work, l
 		return errors.Join(err, w.Records.Delete(p.Name))
 	}
 	if err = g.setUp(ctx, log); err == nil {
+		err = w.selfTest(ctx, be, p, work, false, log)
+	}
+	if err == nil {
 		rec.Complete = true
 		return w.Records.Put(rec)
 	}

@@ -50,5 +50,9 @@ func (w *Worker) runPack(ctx context.Context, p Pack, work graph.Work) (out cach
 	if err != nil {
 		return out, fmt.Errorf("pack: %w", err)
 	}
-	return be.Pack(ctx, backend.PackRequest{Image: image, Platform: w.platform(p.Platform), Log: step.Writer()})
+	out, err = be.Pack(ctx, backend.PackRequest{Image: image, Platform: w.platform(p.Platform), Log: step.Writer()})
+	if err != nil {
+		return out, err
+	}
+	return w.withSamples(ctx, out, image)
 }

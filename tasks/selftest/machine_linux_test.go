@@ -164,6 +164,7 @@ func TestWrongMachineFails(t *testing.T) {
 		"other directory":   {func(r *room) { r.dir = "/opt" }, nil, []string{"run in /opt, not in /work"}},
 		"root's file":       {func(r *room) { r.write("home/node/a/b", "x") }, nil, []string{"/home/node/a (of user 0), /home/node/a/b (of user 0)"}},
 		"root's home":       {func(r *room) { r.mkdir("home/node", 0) }, nil, []string{"files in /home/node do not belong to node: /home/node (of user 0)"}},
+		"used since":        {func(r *room) { r.write("home/node/a/b", "x"); r.write("opt/app/version", "2\n") }, func(m *Machine) { m.Used = true }, nil},
 		"file given away":   {func(r *room) { r.write("home/node/f", "x") }, func(m *Machine) { m.Others = []string{"/home/node/f"} }, nil},
 		"another pack":      {func(r *room) { r.write("opt/app/version", "2\n") }, nil, []string{"not those of its pack: /opt/app/version"}},
 		"not root by group": {nil, func(m *Machine) { m.User = "1000:50" }, nil},

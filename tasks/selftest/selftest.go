@@ -35,8 +35,12 @@ type Machine struct {
 	// Arch is the guest's processor as Go has it: "amd64".
 	Arch          string
 	Env           map[string]string
-	User, Workdir string           // empty: the image's
-	Network       *backend.Network // nil: none
+	SecretEnv     map[string]string // like Env, for what may stand in no argument list
+	User, Workdir string            // empty: the image's
+	Network       *backend.Network  // nil: none
+	// Used: somebody has had the machine since it was made, and its files are
+	// theirs to change.
+	Used bool
 	// Samples are files of the pack, see [Sample].
 	Samples []File
 	// Others are paths of files that were given to somebody else on purpose.
@@ -129,20 +133,25 @@ func (t *tests) asUser(ctx context.Context, p *probe, m Machine) (seen, error) {
 	if m.Workdir != "" {
 		cwd = "cwd:" + m.Workdir
 	}
-	a, err := p.run(ctx, backend.Exec{Env: m.Env, User: m.User, Workdir: m.Workdir},
+	a, err := p.run(ctx, backend.Exec{Env: m.Env, SecretEnv: m.SecretEnv, User: m.User, Workdir: m.Workdir},
 		"id", cwd, "env", "file:/etc/passwd", "file:/etc/resolv.conf", "file:/etc/hosts", "file:/proc/net/route")
 	if err != nil {
 		return seen{}, fmt.Errorf("self-test: as user %q in %q: %w", m.User, m.Workdir, err)
 	}
 	users := parsePasswd(a.files[0].content)
-	for _, name := range slices.Sorted(maps.Keys(m.Env)) {
+	wanted := maps.Clone(m.Env)
+	if wanted == nil {
+		wanted = map[string]string{}
+	}
+	maps.Copy(wanted, m.SecretEnv)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		got, ok := a.env[name]
 		// Values may be sensitive: they are not shown.
 		how := "with another value"
 		if !ok {
 			how = "not at all"
 		}
-		t.check(ok && got == m.Env[name], backendAdvice, "the environment variable %s reaches commands %s", name, how)
+		t.check(ok && got == wanted[name], backendAdvice, "the environment variable %s reaches commands %s", name, how)
 	}
 	if m.Workdir != "" {
 		t.check(a.sameDir, backendAdvice, "commands run in %s, not in %s", a.cwd, m.Workdir)
@@ -151,7 +160,7 @@ func (t *tests) asUser(ctx context.Context, p *probe, m Machine) (seen, error) {
 		t.check(a.uid == want, backendAdvice, "commands run as user %d, not as %s (%d)", a.uid, m.User, want)
 	}
 	s := seen{resolvConf: a.files[1].content, hosts: a.files[2].content, ipv4Routes: a.files[3].content}
-	if i := slices.IndexFunc(users, func(u account) bool { return u.uid == a.uid }); i >= 0 && a.uid != 0 && users[i].home != "/" {
+	if i := slices.IndexFunc(users, func(u account) bool { return u.uid == a.uid }); i >= 0 && a.uid != 0 && users[i].home != "/" && !m.Used {
 		s.home = &users[i]
 	}
 	return s, nil
@@ -172,7 +181,11 @@ func (t *tests) asRoot(ctx context.Context, p *probe, m Machine, s seen) error {
 	if s.home != nil {
 		ops = append(ops, fmt.Sprintf("own:%d:%s", s.home.uid, s.home.home))
 	}
-	for _, f := range m.Samples {
+	samples := m.Samples
+	if m.Used {
+		samples = nil
+	}
+	for _, f := range samples {
 		ops = append(ops, "file:"+f.Path)
 	}
 	ops = append(ops, fmt.Sprintf("net:%d", patience.Milliseconds()))
@@ -186,7 +199,7 @@ func (t *tests) asRoot(ctx context.Context, p *probe, m Machine, s seen) error {
 	if s.home != nil {
 		t.owners(m, *s.home, a)
 	}
-	t.pack(m.Samples, a.files)
+	t.pack(samples, a.files)
 	if len(a.net) != len(targets)+len(reachable.questions) {
 		return fmt.Errorf("self-test: the probe answered for %d of %d connections", len(a.net), len(targets)+len(reachable.questions))
 	}
