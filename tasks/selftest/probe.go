@@ -60,6 +60,8 @@ func (p *probe) run(ctx context.Context, e backend.Exec, ops ...string) (answers
 	e.Args, e.Stdout, e.Stderr = append([]string{p.path}, ops...), out, errs
 	code, err := p.be.Exec(ctx, p.machine, e)
 	switch {
+	case errors.Is(err, backend.ErrUnsupported):
+		return answers{}, fmt.Errorf("%w: %w", ErrImpossible, err)
 	case err != nil:
 		return answers{}, err
 	case code != 0:
