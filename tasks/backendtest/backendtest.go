@@ -81,7 +81,7 @@ var bootsAgain = map[string]bool{
 	"TwoMachinesOfOnePack": true, "ManyAtOnce": true, "StartsManyTimes": true, "MemoryIsEmptyAfterRestart": true,
 	"StopEndsCommands": true, "StopEndsDaemons": true, "LabelsRoundTrip": true, "CreatedAtStays": true, "CreateAfterFailure": true,
 	"DeleteWhileCommandsRun": true, "ExecInStoppedMachine": true, "CopyInIsKept": true, "CopyInToStoppedMachine": true,
-	"VolumesAreLive": true, "PublishedPorts": true, "PortTaken": true, "LogOutlivesRestart": true, "EntrypointEnds": true,
+	"VolumesAreLive": true, "PublishedPorts": true, "PortTaken": true, "LogAfterRestart": true, "EntrypointEnds": true,
 	"EntrypointEnvironment": true, "DialNobodyListens": true,
 }
 

@@ -15,6 +15,7 @@ import (
 // policy is what a machine may reach.
 type policy struct {
 	open  bool
+	some  bool // something is allowed, be it names that are not known here
 	cidrs []netip.Prefix
 	// names are the allowed hosts but those that stand for many, with the
 	// addresses that this host knows them by.
@@ -39,7 +40,7 @@ func newPolicy(ctx context.Context, n *backend.Network) *policy {
 	if n == nil {
 		return &policy{}
 	}
-	p := &policy{open: n.Open}
+	p := &policy{open: n.Open, some: n.Open || len(n.AllowHosts)+len(n.AllowCIDRs) > 0}
 	for _, c := range n.AllowCIDRs {
 		if a, err := netip.ParseAddr(c); err == nil {
 			p.cidrs = append(p.cidrs, netip.PrefixFrom(a, a.BitLen()))
@@ -92,7 +93,7 @@ func reachablePort(ctx context.Context, name string) uint16 {
 }
 
 // closed reports whether the machine has no network at all.
-func (p *policy) closed() bool { return !p.open && len(p.cidrs)+len(p.names) == 0 }
+func (p *policy) closed() bool { return !p.some }
 
 // mayReach reports whether the machine may reach an address, as far as is known.
 func (p *policy) mayReach(a netip.Addr) bool {
