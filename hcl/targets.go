@@ -86,6 +86,9 @@ func (f *File) Matching(targets []string) ([]*graph.Node, hcl.Diagnostics) {
 	return nodes, diags
 }
 
+// AllNodes returns the nodes of everything that the file declares.
+func (f *File) AllNodes() []*graph.Node { return order(f.units, f.units) }
+
 // order returns the selected nodes and their dependencies, dependencies first.
 func order(all, selected []*unit) []*graph.Node {
 	want := make(map[*graph.Node]bool, len(selected))

@@ -38,10 +38,17 @@ func (a *app) checkLocked(ctx context.Context, file *bottlefile.File, nodes []*g
 
 // readLock reads a lock file; nil if there is none.
 func readLock(path string) (*bottlefile.Source, error) {
-	b, err := bottlefile.ReadFile(path)
+	fi, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil && !fi.Mode().IsRegular() { // a pipe would be waited for
+		err = fmt.Errorf("the lock file %s is no plain file", path)
+	}
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	b, err := bottlefile.ReadFile(path)
 	if err != nil {
 		return nil, usageError("%w", err)
 	}
@@ -100,10 +107,7 @@ func (a *app) lock(ctx context.Context, f *lockFlags, args []string) error {
 	if len(names) > 0 && !f.upgrade {
 		return usageError("lock is for the whole bottle file; to take what %s stands for now: bottlebuild lock --upgrade %s", names[0], strings.Join(names, " "))
 	}
-	nodes, diags := file.Nodes([]string{"*"})
-	if err := a.diagnose(file, diags); err != nil {
-		return err
-	}
+	nodes := file.AllNodes()
 	s, err := a.open()
 	if err != nil {
 		return err
