@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
 )
 
 // reboot MACHINE… takes from machines of the container backend what a restart of
@@ -66,4 +67,45 @@ func cmdTogether(ts *testscript.TestScript, _ bool, args []string) {
 	if all := strings.Join(errs, ""); all != "" {
 		ts.Fatalf("%s", all)
 	}
+}
+
+// inmachine TEXT waits until a process in a machine has the text in its
+// environment, and checks that no process outside of machines has it there or in
+// its arguments.
+func cmdInMachine(ts *testscript.TestScript, _ bool, args []string) {
+	own, err := os.Readlink("/proc/self/ns/pid")
+	ts.Check(err)
+	for range 1500 {
+		inside := false
+		all, err := filepath.Glob("/proc/[0-9]*")
+		ts.Check(err)
+		for _, dir := range all {
+			ns, err := os.Readlink(filepath.Join(dir, "ns", "pid"))
+			if err != nil {
+				continue // it has ended
+			}
+			environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
+			cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+			has := strings.Contains(string(environ)+string(cmdline), args[0])
+			if has && ns == own {
+				ts.Fatalf("a process of the host has it: %q", cmdline)
+			}
+			inside = inside || has
+		}
+		if inside {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("no process in a machine has it")
+}
+
+// address ADDRESS gives this host an address, until the script ends.
+func cmdAddress(ts *testscript.TestScript, _ bool, args []string) {
+	lo, err := netlink.LinkByName("lo")
+	ts.Check(err)
+	addr, err := netlink.ParseAddr(args[0] + "/32")
+	ts.Check(err)
+	ts.Check(netlink.AddrReplace(lo, addr))
+	ts.Defer(func() { netlink.AddrDel(lo, addr) })
 }

@@ -35,7 +35,7 @@ func testMain(m *testing.M) int {
 	tools = dir
 	for name, pkg := range map[string]string{
 		"bottlebuild": ".", "server": "../../examples/server", "fakesmolvm": "../../tasks/smolvm/fakesmolvm",
-		"probe": "./testdata/probe", "guest": "../../tasks/backendtest/guest",
+		"probe": "./testdata/probe", "guest": "../../tasks/backendtest/guest", "proxy": "../../examples/agent/proxy",
 	} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -76,7 +76,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
 			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
-			"reboot": cmdReboot, "together": cmdTogether,
+			"reboot": cmdReboot, "together": cmdTogether, "inmachine": cmdInMachine, "address": cmdAddress,
 			"searched": cmdSearched, "found": cmdFound,
 		},
 	})
@@ -95,6 +95,11 @@ func setUp(env *testscript.Env) error {
 	bottlebuild := filepath.Join(tools, "bottlebuild")
 	env.Setenv("PATH", tools+string(os.PathListSeparator)+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	env.Setenv("TOOLS", tools)
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("BOTTLEBUILD_CACHE", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("BOTTLEBUILD_STATE", filepath.Join(env.WorkDir, ".state"))

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -129,8 +131,10 @@ func chmod(args []string) error {
 	return nil
 }
 
-// chown USER[:GROUP] FILE…, by number or by the names of /etc/passwd and /etc/group.
+// chown [-R] USER[:GROUP] FILE…, by number or by the names of /etc/passwd and
+// /etc/group.
 func chown(args []string) error {
+	all := len(args) > 0 && args[0] == "-R"
 	args = options(args)
 	if err := need(args, 2); err != nil {
 		return err
@@ -140,7 +144,16 @@ func chown(args []string) error {
 		return err
 	}
 	for _, name := range args[1:] {
-		if err := os.Lchown(name, uid, gid); err != nil {
+		err := os.Lchown(name, uid, gid)
+		if all && err == nil {
+			err = filepath.WalkDir(name, func(path string, _ fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				return os.Lchown(path, uid, gid)
+			})
+		}
+		if err != nil {
 			return err
 		}
 	}

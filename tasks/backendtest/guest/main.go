@@ -55,6 +55,7 @@ var tools = map[string]func(args []string) error{
 	"symlink":  symlink,
 	"tar":      tar,
 	"test":     test,
+	"tellenv":  func(args []string) error { return errors.Join(env(args), errStatus) },
 	"true":     func([]string) error { return nil },
 	"tty":      tty,
 	"wait":     wait,
@@ -75,7 +76,7 @@ func main() {
 		os.Exit(2)
 	}
 	if err := f(args); err != nil {
-		if err != errStatus {
+		if !errors.Is(err, errStatus) {
 			fmt.Fprintf(os.Stderr, "guest %s: %v\n", tool, err)
 		}
 		os.Exit(1)
