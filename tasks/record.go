@@ -74,14 +74,25 @@ func (r Records) Put(rec *Record) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return fmt.Errorf("record machine %s: %w", rec.Machine.Name, err)
 	}
-	if err := renameio.WriteFile(r.path(rec.Machine.Name), b, 0o600); err != nil {
+	r.sweep(rec.Machine.Name)
+	if err := renameio.WriteFile(r.path(rec.Machine.Name), b, 0o600, renameio.WithTempDir(r.Dir)); err != nil {
 		return fmt.Errorf("record machine %s: %w", rec.Machine.Name, err)
 	}
 	return nil
 }
 
+// sweep removes what processes that were killed as they wrote the record have
+// left. The machine is locked by whoever writes.
+func (r Records) sweep(name string) {
+	left, _ := filepath.Glob(filepath.Join(r.Dir, "."+name+".json*"))
+	for _, path := range left {
+		os.Remove(path) // failing that, it is tried again the next time
+	}
+}
+
 // Delete removes the record of a machine; one that is not there is no error.
 func (r Records) Delete(name string) error {
+	r.sweep(name)
 	if err := os.Remove(r.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget machine %s: %w", name, err)
 	}

@@ -121,7 +121,7 @@ func copyExecutable(from, to string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := renameio.NewPendingFile(to, renameio.WithStaticPermissions(0o555))
+	out, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithStaticPermissions(0o555))
 	if err != nil {
 		return err
 	}

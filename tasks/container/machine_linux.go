@@ -138,7 +138,8 @@ func writeState(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, append(b, '\n'), 0o600)
+	// Beside it, not in TMPDIR: what a killed process leaves is found there.
+	return renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // alive reports whether the machine's first process still runs.

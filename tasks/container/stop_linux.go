@@ -108,13 +108,16 @@ func (b *Backend) clear(ctx context.Context, name string) error {
 	if err := unmount(b.file(name, "rootfs")); err != nil {
 		return err
 	}
-	left, err := filepath.Glob(b.file(name, "exec-*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range append(left, b.file(name, "run.json")) {
-		if err := os.RemoveAll(path); err != nil {
+	// What starts with a dot is half a file, of a process that was killed.
+	for _, pattern := range []string{"exec-*", ".*", "run.json"} {
+		left, err := filepath.Glob(b.file(name, pattern))
+		if err != nil {
 			return err
+		}
+		for _, path := range left {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
