@@ -30,10 +30,16 @@ func TestKilled(t *testing.T) {
 	}
 	p := newPlace(t)
 	p.reset()
+	before := p.left()
 	whole := p.run() // how long one takes that nobody kills
 	p.wantRunning()
 	p.succeed("down", "--all")
 	want := p.left()
+	for what := range want {
+		if what != "files" { // of which the next run makes use
+			want[what] = before[what]
+		}
+	}
 	stages := map[string]int{}
 	for i := range *kills {
 		p.reset()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -229,11 +230,17 @@ func (p *place) left() map[string][]string {
 		left["sockets"] = append(left["sockets"], err.Error())
 	}
 	for _, sub := range []string{".cache", ".state", "tmp"} {
+		if _, err := os.Lstat(p.path(sub)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		p.check(filepath.WalkDir(p.path(sub), func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
-			if path == p.path(".state/runs") { // a line for each run, whatever became of it
+			switch path {
+			case p.path(".state/runs"): // one file for each run, whatever became of it
+				return fs.SkipDir
+			case p.path(".cache/tmp"): // of the store, which removes by age what is left there
 				return fs.SkipDir
 			}
 			left["files"] = append(left["files"], strings.TrimPrefix(path, p.dir))
@@ -249,6 +256,9 @@ func (p *place) processes() (list []string) {
 	p.check(err)
 	for _, dir := range dirs {
 		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(cmdline) == 0 { // it has ended, and its parent has not looked yet
+			continue
+		}
 		cgroup, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
 		cwd, _ := os.Readlink(filepath.Join(dir, "cwd"))
 		exe, _ := os.Readlink(filepath.Join(dir, "exe"))

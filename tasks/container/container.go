@@ -139,8 +139,10 @@ func (b *Backend) Validate(s backend.Spec) error {
 			fail("network: it is open and has a list of what it may reach; remove one of the two")
 		}
 	}
-	if s.Restart != "" && s.Restart != backend.RestartNever {
-		fail(`restart: %w: the container backend runs the image's command once; remove restart`, backend.ErrUnsupported)
+	switch s.Restart {
+	case "", backend.RestartNever, backend.RestartOnFailure, backend.RestartAlways:
+	default:
+		fail("restart: %q is no policy", s.Restart)
 	}
 	if s.StorageGiB > 0 {
 		fail(`storage: %w: the container backend cannot bound a machine's disk; use backend = "smolvm" or drop storage`, backend.ErrUnsupported)

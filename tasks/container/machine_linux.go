@@ -20,6 +20,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks/backend"
+	"bottlebuild/tasks/container/machineinit"
 )
 
 // machine is what machine.json holds: all that a machine is started from. A
@@ -212,13 +213,28 @@ func (b *Backend) Status(ctx context.Context, name string) (backend.Status, erro
 	}
 	switch {
 	case r.alive() && b.intact(m, r) != nil:
-		st.State, st.PID = backend.Broken, r.PID
+		st.State, st.PID, st.Note = backend.Broken, r.PID, b.intact(m, r).Error()
 	case r.alive():
-		st.State, st.PID = backend.Running, r.PID
+		st.State, st.PID, st.Note = backend.Running, r.PID, commandNote(r.PID)
 	case !m.Started:
 		st.State = backend.Created
 	}
 	return st, ctx.Err()
+}
+
+// commandNote tells of the image's command, if it does not run.
+func commandNote(pid int) string {
+	name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	if err != nil {
+		return ""
+	}
+	switch title, code, _ := machineinit.ParseTitle(strings.TrimSpace(string(name))); title {
+	case machineinit.TitleEnded:
+		return fmt.Sprintf("the image's command has ended, with exit code %d", code)
+	case machineinit.TitleAgain:
+		return fmt.Sprintf("the image's command keeps ending, last with exit code %d", code)
+	}
+	return ""
 }
 
 // List implements [backend.Backend]. It asks no runtime, so it is quick, and

@@ -109,7 +109,7 @@ func (m *machine) ociSpec(dir, cgroup string) (*specs.Spec, error) {
 		return nil, err
 	}
 	run := m.Document.Run
-	boot := append([]string{machineinit.Boot, orElse(m.Spec.User, run.User), orElse(m.Spec.Workdir, run.Workdir), strconv.Itoa(int(stop))}, slices.Concat(run.Entrypoint, run.Cmd)...)
+	boot := append([]string{machineinit.Supervise, orElse(string(m.Spec.Restart), machineinit.Never), orElse(m.Spec.User, run.User), orElse(m.Spec.Workdir, run.Workdir), strconv.Itoa(int(stop))}, slices.Concat(run.Entrypoint, run.Cmd)...)
 	process := m.process(m.environ(), false, boot...)
 	process.OOMScoreAdj = ptr(500) // short of memory, the host ends machines before its own
 	s := &specs.Spec{

@@ -14,8 +14,9 @@ import (
 const stopGrace = 8 * time.Second
 
 // boot is a machine's first process. Like a computer's, it stays until it is
-// told to stop, whether or not the image's own command ends before.
-func boot(main process, stopSignal string) int {
+// told to stop, whether or not the image's own command ends before; the policy
+// says whether that is started again.
+func boot(main process, stopSignal, policy string) int {
 	stop, err := strconv.Atoi(stopSignal)
 	if err != nil {
 		return complain("read the stop signal", err)
@@ -32,20 +33,17 @@ func boot(main process, stopSignal string) int {
 		return complain("open the console", err)
 	}
 	con.sayf("the machine starts") // backend.StartLine
-	pid := 0
-	if len(main.args) > 0 {
-		if pid, err = start(main, con); err != nil {
-			con.sayf("cannot start the image's command: %v", err)
-		}
-	}
+	cmd := &command{process: main, policy: policy, con: con}
+	cmd.start()
 	for {
 		select {
 		case <-children:
-			if reap(pid, con) {
-				pid = 0
-			}
+			cmd.reap()
+		case <-cmd.again:
+			cmd.start()
 		case <-stops:
-			shutdown(pid, syscall.Signal(stop), con)
+			cmd.policy = Never
+			shutdown(cmd, syscall.Signal(stop))
 			return 0
 		}
 	}
@@ -99,47 +97,25 @@ func start(p process, con *console) (pid int, err error) {
 	return pid, nil
 }
 
-// reap waits for every child that has ended, orphans included, and reports
-// whether the image's command was one of them.
-func reap(main int, con *console) (ended bool) {
-	for {
-		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err != nil || pid <= 0:
-			return ended
-		case pid != main:
-			continue
-		case ws.Signaled():
-			con.sayf("the image's command was ended by signal %d (%s); the machine stays up", ws.Signal(), ws.Signal())
-		default:
-			con.sayf("the image's command ended with exit code %d; the machine stays up", ws.ExitStatus())
-		}
-		ended = true
-	}
-}
-
 // shutdown asks the image's command to end, by the image's stop signal, and then
 // every other process. It returns when they have, or after the grace; the kernel
 // kills what is left when the first process ends.
-func shutdown(main int, stop syscall.Signal, con *console) {
+func shutdown(cmd *command, stop syscall.Signal) {
 	end := time.Now().Add(stopGrace)
 	wait := func(done func() bool) {
 		for !done() && time.Now().Before(end) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	if main > 0 && stop != syscall.SIGTERM {
-		syscall.Kill(main, stop)
-		wait(func() bool { return reap(main, con) })
+	if cmd.pid > 0 && stop != syscall.SIGTERM {
+		syscall.Kill(cmd.pid, stop)
+		wait(func() bool { cmd.reap(); return cmd.pid == 0 })
 	}
 	syscall.Kill(-1, syscall.SIGTERM)
 	syscall.Kill(-1, syscall.SIGCONT) // for those that are suspended
 	wait(func() bool {
-		reap(main, con)
+		cmd.reap()
 		return syscall.Kill(-1, 0) == syscall.ESRCH
 	})
-	con.drain()
+	cmd.con.drain()
 }

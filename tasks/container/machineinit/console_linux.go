@@ -15,7 +15,7 @@ type console struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
-	done chan struct{} // closed at the end of what is copied; nil: nothing is
+	done chan struct{} // closed at the end of what is copied, of the latest; nil: nothing is
 }
 
 func newConsole(f *os.File) (*console, error) {
@@ -61,11 +61,12 @@ func (c *console) trim() {
 	c.size = int64(m)
 }
 
-// copyFrom starts to write all of r to the console. It is called at most once.
+// copyFrom starts to write all of r to the console.
 func (c *console) copyFrom(r io.ReadCloser) {
-	c.done = make(chan struct{})
+	done := make(chan struct{})
+	c.done = done
 	go func() {
-		defer close(c.done)
+		defer close(done)
 		defer r.Close()
 		buf := make([]byte, 32<<10)
 		for {

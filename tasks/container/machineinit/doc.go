@@ -15,6 +15,11 @@ const (
 	//
 	//	boot USER DIR STOPSIGNAL [COMMAND ARG…]
 	Boot = "boot"
+	// Supervise is Boot, with a policy by which the command is started again after
+	// it has ended by itself:
+	//
+	//	supervise never|on-failure|always USER DIR STOPSIGNAL [COMMAND ARG…]
+	Supervise = "supervise"
 	// Exec runs a command in place of itself:
 	//
 	//	exec USER DIR COMMAND ARG…

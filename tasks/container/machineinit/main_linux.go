@@ -25,7 +25,9 @@ func Main(args []string) int {
 	}
 	switch {
 	case len(args) >= 4 && args[0] == Boot:
-		return boot(process{user: args[1], dir: args[2], args: args[4:]}, args[3])
+		return boot(process{user: args[1], dir: args[2], args: args[4:]}, args[3], Never)
+	case len(args) >= 5 && args[0] == Supervise:
+		return boot(process{user: args[2], dir: args[3], args: args[5:]}, args[4], args[1])
 	case len(args) >= 4 && args[0] == Exec:
 		return execute(process{user: args[1], dir: args[2], args: args[3:]})
 	case len(args) == 4 && args[0] == Copy:
