@@ -19,7 +19,7 @@ func TestListing(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a/b.txt"), "b", 0o644)
 	write(t, filepath.Join(dir, "a-b"), "", 0o4755)
-	write(t, filepath.Join(dir, "tab\t\"é\xff"), "x", 0o600)
+	write(t, filepath.Join(dir, "tab\t\"é"), "x", 0o600)
 	must(t, os.Symlink("/etc/pass wd", filepath.Join(dir, "link")))
 	must(t, unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	must(t, os.Chmod(filepath.Join(dir, "a"), 0o755))
@@ -31,7 +31,7 @@ func TestListing(t *testing.T) {
 		`f 4755 "a-b" 0 ` + cache.DigestOf(nil).Hex(),
 		`l 0777 "link" "/etc/pass wd"`,
 		`p 0600 "pipe"`,
-		`f 0600 "tab\t\"\u00e9\xff" 1 ` + cache.DigestOf([]byte("x")).Hex(),
+		`f 0600 "tab\t\"\u00e9" 1 ` + cache.DigestOf([]byte("x")).Hex(),
 		"",
 	}, "\n")
 	if diff := cmp.Diff(want, string(tree.Listing())); diff != "" {

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command guest is what runs inside the machines of the conformance suite: many
 // small tools in one static binary, so that an image FROM scratch is enough. The
 // tool is named by argv[0], if that is not "guest", else by the first argument.
