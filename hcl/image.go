@@ -23,7 +23,7 @@ var imageSchema = &BlockSchema{
 		{Name: "target", Type: cty.String, InKey: true, Doc: "Stage to build; the last one if unset."},
 		{Name: "args", Type: cty.Map(cty.String), InKey: true, Doc: "Build arguments; null leaves one unset."},
 		{Name: "labels", Type: cty.Map(cty.String), InKey: true, Doc: "Labels of the image; null leaves one out."},
-		{Name: "contexts", Type: cty.DynamicPseudoType, TypeName: "map of images and strings", InKey: true, Doc: "Named contexts: an image, a directory (\"./lib\") or a URL (\"docker-image://…\")."},
+		{Name: "contexts", Type: cty.DynamicPseudoType, TypeName: "map of images and strings", InKey: true, Doc: "Named contexts: an image, a directory (\"./lib\"), an image in an OCI layout (\"oci-layout://DIRECTORY:TAG\") or a URL (\"docker-image://…\")."},
 		{Name: "secrets", Type: cty.DynamicPseudoType, TypeName: "map of secrets", InKey: true, Doc: "Secrets for RUN --mount=type=secret by id: { token = secret.token }. Names and versions enter the key, values never."},
 		{Name: "platforms", Type: cty.List(cty.String), InKey: true, Early: true, Doc: "Platforms to build for: \"linux/amd64\"; the builder's own if unset."},
 		{Name: "no_cache", Type: cty.Bool, Default: "false", Doc: "Builds every step again."},
@@ -103,6 +103,10 @@ func (d *decoder) contextDir() (string, bool) {
 		return d.ev.f.opts.Dir, d.unset("context")
 	}
 	s := v.AsString()
+	if scheme, _, ok := strings.Cut(s, "://"); ok && (scheme+"://" == layoutScheme || scheme == "docker-image") {
+		d.fault(v, "Context is not a directory", "%s is an image, and the context is a directory or a Git URL. Name it beside the context, contexts = { files = %s }, and read from it with COPY --from=files.", v.quote(), v.quote())
+		return "", false
+	}
 	if strings.Contains(s, "://") || strings.HasPrefix(s, "git@") {
 		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; other URLs can be named contexts: contexts = { src = %s }.", v.quote(), v.quote())
 		return "", false
@@ -166,71 +170,6 @@ func (d *decoder) dockerfile(context string) string {
 		d.report(errorAt(at, "Not a file", "%s is a directory; dockerfile names a file in the context.", path))
 	}
 	return path
-}
-
-// contexts reads the named contexts, each an image or a string.
-func (d *decoder) contexts() map[string]tasks.Context {
-	raw, a, ok := d.object("contexts")
-	if !ok {
-		return nil
-	}
-	v, _ := raw.Unmark()
-	whole := value{Value: v, attr: a}
-	if ty := v.Type(); !v.IsKnown() || !ty.IsMapType() && !ty.IsObjectType() || ty.Equals(imageType) {
-		if u := unmark(raw); u.poisoned || !v.IsKnown() {
-			d.resolve(raw, a, cty.Map(cty.String), "")
-			return nil
-		}
-		d.fault(whole, "Wrong type", "contexts is a map from names to images or strings, { base = image.base }, not a %s.", friendly(v.Type()))
-		return nil
-	}
-	contexts := map[string]tasks.Context{}
-	for it := v.ElementIterator(); it.Next(); {
-		k, e := it.Element()
-		name := k.AsString()
-		if name == "" {
-			d.fault(whole, "Invalid name in contexts", "The name of a context is empty.")
-			continue
-		}
-		if c, ok := d.namedContext(e, a, name); ok {
-			contexts[name] = c
-		}
-	}
-	if len(contexts) == 0 {
-		return nil
-	}
-	return contexts
-}
-
-func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context, bool) {
-	if address, isImage := d.imageAddress(e, value{attr: a, key: name}); isImage {
-		d.res.dependOn(address)
-		return tasks.Context{Image: address}, address != ""
-	}
-	v, ok := d.resolve(e, a, cty.String, name)
-	if !ok || v.IsNull() {
-		return tasks.Context{}, false
-	}
-	s := v.AsString()
-	scheme, rest, isURL := strings.Cut(s, "://")
-	switch {
-	case strings.HasPrefix(s, "target:"):
-		d.fault(v, "Invalid context", "%s: an image of this file is referred to without quotes, as image.%s.", v.name(), strings.TrimPrefix(s, "target:"))
-		return tasks.Context{}, false
-	case isURL && scheme == "docker-image":
-		if why := referenceFault(rest); why != "" {
-			d.fault(v, "Invalid image reference", "%s: %s in %s.", v.name(), why, v.quote())
-			return tasks.Context{}, false
-		}
-		return tasks.Context{Ref: s}, true
-	case isURL || strings.HasPrefix(s, "git@"):
-		return tasks.Context{Ref: s}, true
-	case s == "":
-		d.fault(v, "Empty value", "%s is empty. It is an image, a directory or a URL.", v.name())
-		return tasks.Context{}, false
-	}
-	dir, ok := d.directory(v)
-	return tasks.Context{Dir: dir}, ok
 }
 
 // imageAddress returns the address of the image that a value stands for, and

@@ -43,6 +43,10 @@ func project(t testing.TB) string {
 	write("files/deep/a.txt", "a")
 	write("files/binary", "\xff\xfe")
 	write("src/main.c", "int main;")
+	for name, index := range map[string]string{"good": `{"manifests": [{"digest": "sha256:` + strings.Repeat("1", 64) + `", "annotations": {"org.opencontainers.image.ref.name": "v1"}}]}`, "broken": "{", "empty": "{}"} {
+		write("layouts/"+name+"/oci-layout", `{"imageLayoutVersion": "1.0.0"}`)
+		write("layouts/"+name+"/index.json", index)
+	}
 	return dir
 }
 

@@ -77,7 +77,7 @@ func causeOf(s graph.Spec, c cache.Change) graph.Cause {
 				return CauseInput
 			case named.Dir != "":
 				return CauseFile
-			case named.Ref != "":
+			case named.Ref != "" || named.Layout != nil:
 				return CauseBase
 			}
 		}

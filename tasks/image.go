@@ -57,6 +57,8 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 			r.AddDigest("contexts."+name, image.Digest)
 		case c.Ref != "":
 			r.Add("contexts."+name, c.Ref)
+		case c.Layout != nil:
+			r.AddDigest("contexts."+name, def.Contexts[name].Image.Digest)
 		}
 	}
 	if !complete {
@@ -166,6 +168,12 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 	if req.Secrets, err = w.secrets(ctx, p, a); err != nil {
 		return cache.Output{}, err
 	}
+	layouts, done, err := openLayouts(p)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	defer done()
+	req.Layouts = layouts
 	for _, b := range a.Images {
 		req.Pins[b.Ref] = b.Digest
 	}
@@ -221,6 +229,12 @@ func (w *Worker) definition(ctx context.Context, p Image, inputs graph.Inputs) (
 			def.Contexts[name] = buildkit.Context{Dir: true}
 		case c.Ref != "":
 			def.Contexts[name] = buildkit.Context{Ref: c.Ref}
+		case c.Layout != nil:
+			image, err := w.layoutImage(*c.Layout)
+			if err != nil {
+				return def, false, fmt.Errorf("context %q: %w", name, err)
+			}
+			def.Contexts[name] = buildkit.Context{Image: &cache.Output{Digest: image}}
 		default:
 			image, ok := inputs[c.Image]
 			complete = complete && ok

@@ -22,6 +22,11 @@ func (w *Worker) InputDirs(ctx context.Context, s graph.Spec) ([]string, error) 
 			dirs = append(dirs, dir)
 		}
 	}
+	for _, c := range p.Contexts {
+		if c.Layout != nil {
+			dirs = append(dirs, c.Layout.Dir)
+		}
+	}
 	def, complete, err := w.definition(ctx, p, s.Inputs)
 	if err != nil || !complete {
 		return dirs, err

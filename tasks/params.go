@@ -57,6 +57,14 @@ type Context struct {
 	Image string `json:",omitempty"` // address of an image node
 	Dir   string `json:",omitempty"` // absolute path
 	Ref   string `json:",omitempty"` // image reference, or a URL that BuildKit reads
+	// Layout is an image in an OCI image layout.
+	Layout *LayoutImage `json:",omitempty"`
+}
+
+// LayoutImage is an image in an OCI image layout.
+type LayoutImage struct {
+	Dir string // absolute path of the layout
+	Tag string `json:",omitempty"` // tag, or digest ("sha256:…"); empty: "latest", or the only image
 }
 
 // Export is the parameters of a file made from an image.

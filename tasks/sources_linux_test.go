@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
 
 	"bottlebuild/cache"
@@ -103,6 +104,9 @@ func buildFiles(t *testing.T, w *Worker, p Image) (cache.Key, cache.Output, map[
 		z, err := zstd.NewReader(f)
 		must(t, err)
 		tr := tar.NewReader(z)
+		if b.MediaType == string(types.OCIUncompressedLayer) {
+			tr = tar.NewReader(f)
+		}
 		for {
 			h, err := tr.Next()
 			if err == io.EOF {

@@ -18,6 +18,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"bottlebuild/cache"
+	"bottlebuild/tasks/layout"
 	"bottlebuild/tasks/progress"
 	"bottlebuild/tasks/registry"
 )
@@ -27,6 +28,8 @@ type BuildRequest struct {
 	Definition
 	// Store takes the image, and has the linked ones.
 	Store *cache.Store
+	// Layouts have blobs of linked images that Store lacks.
+	Layouts []*layout.Layout
 	// Dirs are the directories by name of the context, those that
 	// [Analysis.Dirs] lists at least. What an ignore file excludes must be
 	// gone from them. BuildKit takes a file for unchanged if size, mode and
@@ -137,7 +140,7 @@ func (b *Builder) solve(ctx context.Context, c *client.Client, req *BuildRequest
 	opt := client.SolveOpt{
 		Exports:       []client.ExportEntry{export},
 		LocalMounts:   req.mounts(),
-		OCIStores:     map[string]content.Store{storeID: contentStore{req.Store}},
+		OCIStores:     map[string]content.Store{storeID: contentStore{req.Store, req.Layouts}},
 		SharedKey:     req.SharedKey,
 		FrontendAttrs: opts,
 		CacheImports:  cacheEntries(req.CacheFrom),
@@ -233,7 +236,7 @@ func (b *Builder) export(ctx context.Context, req *BuildRequest) (e client.Expor
 	}
 	if !b.SameHost || req.NoPush {
 		attrs["tar"] = "false"
-		return client.ExportEntry{Type: client.ExporterOCI, Attrs: attrs, OutputStore: contentStore{req.Store}}, func() {}, nil
+		return client.ExportEntry{Type: client.ExporterOCI, Attrs: attrs, OutputStore: contentStore{store: req.Store}}, func() {}, nil
 	}
 	server, err := registry.Serve(ctx, req.Store)
 	if err != nil {

@@ -14,13 +14,17 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"bottlebuild/cache"
+	"bottlebuild/tasks/layout"
 )
 
 // contentStore is the store in containerd's terms, as a BuildKit daemon wants
 // it to read linked images from and to export to. Labels are not kept, and
 // nothing can be deleted or listed: no daemon has business with what it did not
 // name by digest.
-type contentStore struct{ store *cache.Store }
+type contentStore struct {
+	store   *cache.Store
+	layouts []*layout.Layout // where blobs are that the store lacks
+}
 
 var _ content.Store = contentStore{}
 
@@ -38,10 +42,26 @@ func (s contentStore) Info(_ context.Context, dgst digest.Digest) (content.Info,
 		return content.Info{}, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
 	}
 	size, err := s.store.BlobSize(d)
+	if errors.Is(err, cache.ErrMiss) {
+		if f, size, err := s.inLayout(d); err == nil {
+			return content.Info{Digest: dgst, Size: size}, f.Close()
+		}
+	}
 	if err != nil {
 		return content.Info{}, contentErr(err)
 	}
 	return content.Info{Digest: dgst, Size: size}, nil
+}
+
+// inLayout opens a blob of the first layout that has it.
+func (s contentStore) inLayout(d cache.Digest) (f *os.File, size int64, err error) {
+	err = os.ErrNotExist
+	for _, l := range s.layouts {
+		if f, size, err = l.OpenBlob(d); err == nil {
+			return f, size, nil
+		}
+	}
+	return nil, 0, err
 }
 
 // Update accepts labels and forgets them.
@@ -69,6 +89,9 @@ func (s contentStore) ReaderAt(ctx context.Context, desc ocispecs.Descriptor) (c
 		return nil, err
 	}
 	f, err := os.OpenFile(s.store.BlobPath(d), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) && len(s.layouts) > 0 {
+		f, _, err = s.inLayout(d)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestContentStore(t *testing.T) {
 	store := openStore(t)
-	s := contentStore{store}
+	s := contentStore{store: store}
 	body := []byte("some bytes")
 	desc := ocispecs.Descriptor{Digest: digest.FromBytes(body), Size: int64(len(body))}
 	write := func(b []byte) content.Writer {
