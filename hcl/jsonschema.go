@@ -26,9 +26,12 @@ var typePatterns = map[string]string{
 
 // JSONSchema returns a JSON schema (draft 2020-12) of bottle files in HCL's JSON
 // syntax, made from [Schema]. It accepts every valid file; it knows names and
-// types, but nothing of references.
+// types, but nothing of references. The body of each kind of block stands once, in
+// $defs, since dynamic blocks can make it too.
 func JSONSchema() ([]byte, error) {
-	root := bodySchema(Schema, "")
+	w := &schemaWriter{defs: schemaNode{}}
+	root := w.body(Schema, "")
+	root["$defs"] = w.defs
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "bottle file"
 	root["description"] = "A bottle file of bottlebuild, in HCL's JSON syntax."
@@ -39,9 +42,21 @@ func JSONSchema() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// bodySchema describes the object that the body of a block is. path leads to
-// its attributes in attrDocs.
-func bodySchema(s *BlockSchema, path string) schemaNode {
+// schemaWriter collects the bodies of blocks by the way to them: "bottle.machine".
+type schemaWriter struct{ defs schemaNode }
+
+// ref refers to the body of a block.
+func (w *schemaWriter) ref(s *BlockSchema, path string) schemaNode {
+	name := strings.TrimSuffix(path, ".")
+	if w.defs[name] == nil {
+		w.defs[name] = w.body(s, path)
+	}
+	return schemaNode{"$ref": "#/$defs/" + name}
+}
+
+// body describes the object that the body of a block is. path leads to its
+// attributes in attrDocs.
+func (w *schemaWriter) body(s *BlockSchema, path string) schemaNode {
 	n := schemaNode{"type": "object"}
 	if s.Doc != "" {
 		n["description"] = s.Doc
@@ -58,10 +73,10 @@ func bodySchema(s *BlockSchema, path string) schemaNode {
 		}
 	}
 	for _, b := range s.Blocks {
-		properties[b.Name] = blockSchema(b, path+b.Name+".")
+		properties[b.Name] = w.block(b, path+b.Name+".")
 	}
 	if s.Dynamic {
-		properties[dynamicSchema.Name] = dynamicBlocks(s, path)
+		properties[dynamicSchema.Name] = w.dynamic(s, path)
 	}
 	n["properties"] = properties
 	n["additionalProperties"] = false
@@ -71,10 +86,10 @@ func bodySchema(s *BlockSchema, path string) schemaNode {
 	return n
 }
 
-// blockSchema describes blocks of one kind: an object per label, by label, around
+// block describes blocks of one kind: an object per label, by label, around
 // the body, and for several an array in the place of any object.
-func blockSchema(s *BlockSchema, path string) schemaNode {
-	n := oneOrMore(bodySchema(s, path))
+func (w *schemaWriter) block(s *BlockSchema, path string) schemaNode {
+	n := oneOrMore(w.ref(s, path))
 	for _, label := range s.Labels {
 		n = schemaNode{"type": "object", "additionalProperties": n}
 		if label == "name" {
@@ -86,15 +101,15 @@ func blockSchema(s *BlockSchema, path string) schemaNode {
 	return n
 }
 
-// dynamicBlocks describes the dynamic blocks in a block of a schema, by the kind of
+// dynamic describes the dynamic blocks in a block of a schema, by the kind of
 // block that they make.
-func dynamicBlocks(s *BlockSchema, path string) schemaNode {
+func (w *schemaWriter) dynamic(s *BlockSchema, path string) schemaNode {
 	kinds := schemaNode{"//": schemaNode{"description": "A comment."}}
 	for _, b := range s.Blocks {
 		required := []string{"for_each", "content"}
 		properties := schemaNode{
 			"//":      schemaNode{"description": "A comment."},
-			"content": oneOrMore(bodySchema(b, path+b.Name+".")),
+			"content": oneOrMore(w.ref(b, path+b.Name+".")),
 		}
 		for _, a := range dynamicSchema.Attrs {
 			switch {

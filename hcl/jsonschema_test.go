@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -18,6 +19,9 @@ func TestJSONSchema(t *testing.T) {
 	var schema map[string]any
 	if err := json.Unmarshal(b, &schema); err != nil {
 		t.Fatal(err)
+	}
+	if len(b) > 200<<10 {
+		t.Errorf("the schema has %d bytes: blocks are written more than once", len(b))
 	}
 	for _, c := range []struct {
 		doc   string
@@ -54,24 +58,34 @@ func TestJSONSchema(t *testing.T) {
 		if err := json.Unmarshal([]byte(c.doc), &doc); err != nil {
 			t.Fatalf("%s: %v", c.doc, err)
 		}
-		if why := violates(schema, doc); (why == "") != c.valid {
+		if why := violates(schema, schema, doc); (why == "") != c.valid {
 			t.Errorf("%s: valid is to be %v: %s", c.doc, c.valid, why)
 		}
 	}
 }
 
 // violates says how a document violates a schema, or returns "". It knows the
-// keywords that JSONSchema writes, and panics at others.
-func violates(schema map[string]any, doc any) string {
+// keywords that JSONSchema writes, and panics at others. root has the $defs.
+func violates(root, schema map[string]any, doc any) string {
 	object, isObject := doc.(map[string]any)
 	properties, _ := schema["properties"].(map[string]any)
 	for keyword, arg := range schema {
 		switch keyword {
-		case "$schema", "title", "description", "default", "examples":
+		case "$schema", "$defs", "title", "description", "default", "examples":
+		case "$ref":
+			defs := root["$defs"].(map[string]any)
+			name := strings.TrimPrefix(arg.(string), "#/$defs/")
+			def, ok := defs[name].(map[string]any)
+			if !ok {
+				panic("no definition of " + name)
+			}
+			if why := violates(root, def, doc); why != "" {
+				return why
+			}
 		case "properties":
 			for k, s := range properties {
 				if v, ok := object[k]; ok {
-					if why := violates(s.(map[string]any), v); why != "" {
+					if why := violates(root, s.(map[string]any), v); why != "" {
 						return k + ": " + why
 					}
 				}
@@ -85,13 +99,13 @@ func violates(schema map[string]any, doc any) string {
 				if !ok {
 					return "unknown name " + k
 				}
-				if why := violates(s, v); why != "" {
+				if why := violates(root, s, v); why != "" {
 					return k + ": " + why
 				}
 			}
 		case "propertyNames":
 			for k := range object {
-				if why := violates(arg.(map[string]any), k); why != "" {
+				if why := violates(root, arg.(map[string]any), k); why != "" {
 					return why
 				}
 			}
@@ -104,14 +118,14 @@ func violates(schema map[string]any, doc any) string {
 		case "items":
 			elements, _ := doc.([]any)
 			for _, e := range elements {
-				if why := violates(arg.(map[string]any), e); why != "" {
+				if why := violates(root, arg.(map[string]any), e); why != "" {
 					return why
 				}
 			}
 		case "anyOf":
 			var reasons []string
 			for _, s := range arg.([]any) {
-				reasons = append(reasons, violates(s.(map[string]any), doc))
+				reasons = append(reasons, violates(root, s.(map[string]any), doc))
 			}
 			if !slices.Contains(reasons, "") {
 				return fmt.Sprint(reasons)
