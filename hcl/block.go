@@ -153,13 +153,13 @@ func (b *block) checkRequired() hcl.Diagnostics {
 
 func duplicateBlock(in *BlockSchema, first *block, at hcl.Range) *hcl.Diagnostic {
 	kind := first.schema.Name
-	return errorAt(at, fmt.Sprintf("Duplicate %s block", kind), "A %s has at most one %s block; the first is at %s. Merge the two, or remove one.", in.Name, kind, place(first.defRange))
+	return errorAt(at, fmt.Sprintf("Duplicate %s block", kind), "%s has at most one %s block; the first is at %s. Merge the two, or remove one.", upperFirst(withArticle(in.Name)), kind, place(first.defRange))
 }
 
 func missingAttr(s *BlockSchema, as *AttrSchema, def hcl.Range) *hcl.Diagnostic {
 	return &hcl.Diagnostic{
 		Severity: hcl.DiagError, Summary: fmt.Sprintf("Missing attribute %q", as.Name),
-		Detail:  fmt.Sprintf("A %s block needs the attribute %q: %s", s.Name, as.Name, lowerFirst(as.Doc)),
+		Detail:  fmt.Sprintf("%s block needs the attribute %q: %s", upperFirst(withArticle(s.Name)), as.Name, lowerFirst(as.Doc)),
 		Subject: def.Ptr(),
 	}
 }
@@ -177,23 +177,33 @@ func improveNames(diags hcl.Diagnostics, s *BlockSchema) hcl.Diagnostics {
 	if s.Dynamic {
 		blocks = append(blocks, dynamicSchema.Name)
 	}
-	in := "in a " + s.Name + " block"
+	in := "in " + withArticle(s.Name) + " block"
 	if s == Schema {
 		in = "at the top level of a bottle file"
 	}
 	for _, d := range diags {
 		name, ok := quotedIn(d.Detail)
+		foreign := foreignHint(s, name)
+		if foreign == "" {
+			foreign = placesOf(name)
+		}
+		hint := func(names, others []string, asOther, fallback string) string {
+			if foreign != "" && !slices.Contains(others, name) {
+				return foreign
+			}
+			return nameHint(name, names, others, asOther, fallback)
+		}
 		switch {
 		case !ok:
 		case d.Summary == "Unsupported argument":
 			d.Summary = fmt.Sprintf("Unknown attribute %q", name)
-			d.Detail = fmt.Sprintf("There is no attribute %q %s.%s", name, in, nameHint(name, attrs, blocks, "a block: write it without the equals sign", allowed(attrs)))
+			d.Detail = fmt.Sprintf("There is no attribute %q %s.%s", name, in, hint(attrs, blocks, "a block: write it without the equals sign", allowed(attrs)))
 		case d.Summary == "Extraneous JSON object property":
 			d.Summary = fmt.Sprintf("Unknown property %q", name)
-			d.Detail = fmt.Sprintf("There is no attribute or block %q %s.%s", name, in, nameHint(name, slices.Concat(attrs, blocks), nil, "", allowed(slices.Concat(attrs, blocks))))
+			d.Detail = fmt.Sprintf("There is no attribute or block %q %s.%s", name, in, hint(slices.Concat(attrs, blocks), nil, "", allowed(slices.Concat(attrs, blocks))))
 		case d.Summary == "Unsupported block type":
 			d.Summary = fmt.Sprintf("Unknown block %q", name)
-			d.Detail = fmt.Sprintf("There is no block %q %s.%s", name, in, nameHint(name, blocks, attrs, "an attribute: write it with an equals sign", allowed(blocks)))
+			d.Detail = fmt.Sprintf("There is no block %q %s.%s", name, in, hint(blocks, attrs, "an attribute: write it with an equals sign", allowed(blocks)))
 		}
 	}
 	return diags

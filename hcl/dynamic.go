@@ -44,7 +44,7 @@ func readDynamic(hb *hcl.Block, s *BlockSchema, iterators []string) (*block, hcl
 		for _, n := range s.Blocks {
 			names = append(names, n.Name)
 		}
-		return nil, hcl.Diagnostics{errorAt(at, "Unknown block", "There is no block %q in a %s block.%s", kind, s.Name, didYouMean(kind, names))}
+		return nil, hcl.Diagnostics{errorAt(at, "Unknown block", "There is no block %q in %s block.%s", kind, withArticle(s.Name), didYouMean(kind, names))}
 	}
 	content, diags := hb.Body.Content(dynamicSchema.body())
 	diags = improveNames(diags, dynamicSchema)

@@ -113,7 +113,7 @@ func evalIn(e hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics)
 	}
 	for _, d := range diags {
 		switch {
-		case explainIterations(d):
+		case explainIterations(d), explainFunction(d):
 		case secret:
 			conceal(d)
 		case capsule:

@@ -19,12 +19,18 @@ import (
 var pureFunctions = map[string]function.Function{
 	// numbers
 	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc,
-	"max": stdlib.MaxFunc, "min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
+	"int": stdlib.IntFunc, "max": stdlib.MaxFunc, "min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
+
+	// operators, as bake has them
+	"add": stdlib.AddFunc, "and": stdlib.AndFunc, "divide": stdlib.DivideFunc, "equal": stdlib.EqualFunc, "greaterthan": stdlib.GreaterThanFunc,
+	"greaterthanorequalto": stdlib.GreaterThanOrEqualToFunc, "lessthan": stdlib.LessThanFunc, "lessthanorequalto": stdlib.LessThanOrEqualToFunc,
+	"modulo": stdlib.ModuloFunc, "multiply": stdlib.MultiplyFunc, "negate": stdlib.NegateFunc, "not": stdlib.NotFunc, "notequal": stdlib.NotEqualFunc,
+	"or": stdlib.OrFunc, "subtract": stdlib.SubtractFunc,
 
 	// text
 	"chomp": stdlib.ChompFunc, "endswith": endsWithFunc, "format": guarded(stdlib.FormatFunc, checkFormat),
 	"formatlist": guarded(stdlib.FormatListFunc, checkFormat), "indent": guarded(stdlib.IndentFunc, checkIndent), "join": stdlib.JoinFunc, "lower": stdlib.LowerFunc,
-	"regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc, "replace": replaceFunc, "split": stdlib.SplitFunc,
+	"regex": stdlib.RegexFunc, "regex_replace": stdlib.RegexReplaceFunc, "regexall": stdlib.RegexAllFunc, "replace": replaceFunc, "split": stdlib.SplitFunc,
 	"startswith": startsWithFunc, "strcontains": strContainsFunc, "strlen": stdlib.StrlenFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc,
 	"title": stdlib.TitleFunc, "trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc,
 	"trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
@@ -32,10 +38,10 @@ var pureFunctions = map[string]function.Function{
 	// collections
 	"alltrue": collected(allTrueFunc, maxElements), "anytrue": collected(anyTrueFunc, maxElements), "chunklist": collected(stdlib.ChunklistFunc, maxCompared), "coalesce": coalesceFunc,
 	"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
-	"distinct": collected(stdlib.DistinctFunc, maxCompared), "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
+	"distinct": collected(stdlib.DistinctFunc, maxCompared), "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "hasindex": stdlib.HasIndexFunc, "index": indexFunc,
 	"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": collected(matchKeysFunc, maxCompared), "merge": stdlib.MergeFunc,
 	"one": oneFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": collected(stdlib.SetIntersectionFunc, maxCompared),
-	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "setsubtract": collected(stdlib.SetSubtractFunc, maxCompared), "setunion": collected(stdlib.SetUnionFunc, maxCompared),
+	"setproduct": guarded(stdlib.SetProductFunc, checkProduct), "sethaselement": stdlib.SetHasElementFunc, "setsymmetricdifference": collected(stdlib.SetSymmetricDifferenceFunc, maxCompared), "setsubtract": collected(stdlib.SetSubtractFunc, maxCompared), "setunion": collected(stdlib.SetUnionFunc, maxCompared),
 	"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "sum": sumFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 
 	// encodings

@@ -56,6 +56,12 @@ func TestFunctions(t *testing.T) {
 		`slice(["a", "b", "c"], 1, 2)`:  `["b"]`, `sort(["e", "d"])`: `tolist(["d", "e"])`, `sum([10, 13.5, "1"])`: `24.5`,
 		`transpose({ a = ["1", "2"], b = ["2"] })`: `tomap({ "1" = tolist(["a"]), "2" = tolist(["a", "b"]) })`, `zipmap(["a", "b"], [1, 2])`: `{ a = 1, b = 2 }`,
 
+		`add(1, 2)`: `3`, `subtract(1, 2)`: `-1`, `multiply(3, 2)`: `6`, `divide(1, 2)`: `0.5`, `modulo(-7, 4)`: `-7 % 4`, `negate(2)`: `-2`, `int(-1.8)`: `-1`,
+		`equal("a", "a")`: `true`, `notequal("", "a")`: `true`, `and(true, false)`: `false`, `or(true, false)`: `true`, `not(false)`: `true`,
+		`greaterthan(2, 2)`: `false`, `greaterthanorequalto(2, 2)`: `true`, `lessthan(1, 2)`: `true`, `lessthanorequalto(3, 2)`: `false`,
+		`regex_replace("a-b", "([a-z])-", "$1+")`: `"a+b"`, `hasindex(["a"], 1)`: `false`, `hasindex(tomap({ a = 1 }), "a")`: `true`,
+		`sethaselement(["a"], "b")`: `false`, `setsymmetricdifference(["a", "b"], ["b", "c"])`: `toset(["a", "c"])`,
+
 		`base64encode("Hello World")`: `"SGVsbG8gV29ybGQ="`, `base64decode("SGVsbG8gV29ybGQ=")`: `"Hello World"`,
 		`csvdecode("a,b\n1,2")`: `tolist([{ a = "1", b = "2" }])`, `jsonencode({ hello = "world" })`: `"{\"hello\":\"world\"}"`, `jsondecode("{\"a\": [1, null]}")`: `{ a = [1, null] }`,
 		`urlencode("Hello World!")`: `"Hello+World%21"`, `urldecode("Hello+World%21")`: `"Hello World!"`,

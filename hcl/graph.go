@@ -249,7 +249,7 @@ func (f *File) checkTogether() hcl.Diagnostics {
 		switch p := u.res.params.(type) {
 		case tasks.Machine:
 			n := u.inst.machine
-			if first := machines[n.name]; first != nil && n.ok {
+			if first := machines[n.name]; first != nil && n.ok && first.node.Address != u.node.Address {
 				diags = append(diags, errorAt(n.at, "Duplicate machine name", "%s and %s are both named %q, and names are unique on a host.%s", first.node.Address, u.node.Address, n.name, useKey(first, u)))
 			}
 			machines[n.name] = u
@@ -261,6 +261,10 @@ func (f *File) checkTogether() hcl.Diagnostics {
 					at := u.block.defRange
 					if bs := u.block.blocks[portSchema.Name]; i < len(bs) && bs[i].attrs["host"] != nil {
 						at = bs[i].attrs["host"].Expr.Range()
+					}
+					if first == u {
+						diags = append(diags, errorAt(at, "Conflicting ports", "%s publishes port %d of the host twice. Give one of its ports another.", u.node.Address, port.Host))
+						continue
 					}
 					diags = append(diags, errorAt(at, "Conflicting ports", "%s and %s both publish port %d of the host. Give one of them another.%s", first.node.Address, u.node.Address, port.Host, useKey(first, u)))
 				}

@@ -96,6 +96,13 @@ func (d *decoder) remoteDockerfile() string {
 	return v.AsString()
 }
 
+// CanBeContext tells whether a text is the path of a directory or a Git URL, of
+// which one is the context of an image.
+func CanBeContext(s string) bool {
+	_, git, _ := buildkit.ParseGit(s)
+	return git || !strings.Contains(s, "://") && !strings.HasPrefix(s, "git@")
+}
+
 // contextDir returns the absolute path of the context, which is there.
 func (d *decoder) contextDir() (string, bool) {
 	v, ok := d.text("context")
@@ -107,7 +114,7 @@ func (d *decoder) contextDir() (string, bool) {
 		d.fault(v, "Context is not a directory", "%s is an image, and the context is a directory or a Git URL. Name it beside the context, contexts = { files = %s }, and read from it with COPY --from=files.", v.quote(), v.quote())
 		return "", false
 	}
-	if strings.Contains(s, "://") || strings.HasPrefix(s, "git@") {
+	if !CanBeContext(s) {
 		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; other URLs can be named contexts: contexts = { src = %s }.", v.quote(), v.quote())
 		return "", false
 	}

@@ -1,6 +1,7 @@
 package bottlefile
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -144,6 +145,9 @@ func (d *decoder) ssh() map[string][]string {
 	return sources
 }
 
+// cacheTypes are the kinds of build caches that BuildKit has.
+var cacheTypes = []string{"registry", "local", "inline", "gha", "s3", "azblob"}
+
 // caches reads "type=TYPE,KEY=VALUE" and, for a registry, the reference alone.
 // The attribute called dir is a directory of this machine.
 func (d *decoder) caches(name, dir string) []buildkit.CacheOption {
@@ -171,6 +175,12 @@ func (d *decoder) caches(name, dir string) []buildkit.CacheOption {
 		switch {
 		case o.Type == "":
 			d.fault(v, "Invalid cache", "%s has no type: write \"type=registry,ref=…\" or \"type=local,%s=DIR\".", v.name(), dir)
+		case !slices.Contains(cacheTypes, o.Type):
+			hint := ""
+			if m := suggest(o.Type, cacheTypes); m != "" && !v.sensitive {
+				hint = fmt.Sprintf(" Did you mean %q?", m)
+			}
+			d.fault(v, "Invalid cache", "%s is %s; its type is not one of %s.%s", v.name(), v.quote(), oneOf(cacheTypes), hint)
 		case need != "" && o.Attrs[need] == "":
 			d.fault(v, "Invalid cache", "%s is of type %s and needs %s=….", v.name(), o.Type, need)
 		}

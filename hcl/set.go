@@ -104,7 +104,7 @@ func (s *setting) in(b *block, address string, steps []step, depth int) {
 				s.stop(depth+1, fmt.Sprintf("%s has no such %s block; --set changes blocks that are written.", address, kind.Name))
 			}
 		}
-		s.stop(depth, fmt.Sprintf("There is no block %q in a %s block.%s", next.name, b.schema.Name, didYouMean(next.name, kinds)))
+		s.stop(depth, fmt.Sprintf("There is no block %q in %s block.%s", next.name, withArticle(b.schema.Name), didYouMean(next.name, kinds)))
 		return
 	}
 	var names []string
@@ -120,7 +120,7 @@ func (s *setting) in(b *block, address string, steps []step, depth int) {
 		b.set(a)
 		s.done++
 	}
-	s.stop(depth, fmt.Sprintf("There is no attribute %q in a %s block.%s", next.name, b.schema.Name, didYouMean(next.name, names)))
+	s.stop(depth, fmt.Sprintf("There is no attribute %q in %s block.%s", next.name, withArticle(b.schema.Name), didYouMean(next.name, names)))
 }
 
 func (s step) matches(name string) bool {

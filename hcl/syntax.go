@@ -174,8 +174,11 @@ func (d *decoder) checkPlatform(v value) bool {
 		return true
 	}
 	system, arch, ok := strings.Cut(s, "/")
-	if !ok {
+	switch {
+	case !ok && suggest(s, systems) == "" && !slices.Contains(systems, s):
 		system, arch = "linux", s
+	case !ok:
+		system, arch = s, "amd64"
 	}
 	if o := otherNames[strings.ToLower(arch)]; o != "" {
 		arch = o

@@ -132,6 +132,7 @@ func (f *File) readVariable(v *variable) hcl.Diagnostics {
 	}
 	if a := v.attrs["type"]; a != nil {
 		ty, defaults, d := typeexpr.TypeConstraintWithDefaults(a.Expr)
+		explainType(d)
 		fail(d...)
 		if !d.HasErrors() {
 			v.typ, v.defaults = ty, defaults

@@ -7,8 +7,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/convert"
 
 	bottlefile "bottlebuild/hcl"
 )
@@ -125,9 +123,13 @@ func (w *imageWriter) attribute(name string, as []*hclsyntax.Attribute) error {
 	case "ssh", "cache-from", "cache-to":
 		return w.specs(ours, a)
 	case "context", "dockerfile":
-		if s, ok := strings.CutPrefix(literal(a.Expr), "cwd://"); ok {
+		s := literal(a.Expr)
+		if s, ok := strings.CutPrefix(s, "cwd://"); ok {
 			w.block.set(ours, quote(s))
 			return nil
+		}
+		if name == "context" && !bottlefile.CanBeContext(s) {
+			return fmt.Errorf("a context is a directory or a Git URL; other URLs can be named contexts")
 		}
 	case "network":
 		switch literal(a.Expr) {
@@ -145,7 +147,7 @@ func (w *imageWriter) attribute(name string, as []*hclsyntax.Attribute) error {
 		w.block.set(ours, quote(size(n)))
 		return nil
 	case "attest":
-		return fmt.Errorf("attestations are written otherwise here: see attest in docs/bottlefile.md")
+		return w.attestations(as)
 	}
 	text, err := w.text(a.Expr, w.local)
 	if err == nil {
@@ -214,101 +216,6 @@ func (w *imageWriter) namedContext(e hclsyntax.Expression) (string, error) {
 		return "", fmt.Errorf("there is no target %s", name)
 	}
 	return ref, nil
-}
-
-// annotations are a list of KEY=VALUE, and here a map; a child's come on top.
-func (w *imageWriter) annotations(as []*hclsyntax.Attribute) error {
-	var pairs []pair
-	for _, a := range as {
-		for _, e := range elements(a.Expr) {
-			inner, ok := w.inner(e)
-			key, value, found := strings.Cut(inner, "=")
-			if !ok || !found || strings.Contains(key, "${") {
-				return fmt.Errorf("it is no list of \"KEY=VALUE\"")
-			}
-			pairs = append(pairs, pair{key, template(value)})
-		}
-	}
-	w.block.set("annotations", object(pairs))
-	return nil
-}
-
-// inner returns what stands between the quotes of a text, or of one that a
-// function returns, translated.
-func (w *imageWriter) inner(e hclsyntax.Expression) (string, bool) {
-	made := e
-	if call, ok := e.(*hclsyntax.FunctionCallExpr); ok && w.functions[call.Name] != nil {
-		made = w.functions[call.Name].result
-	}
-	if _, ok := made.(*hclsyntax.TemplateExpr); !ok {
-		return "", false
-	}
-	text, err := w.text(e, w.local)
-	if err != nil || !strings.HasPrefix(text, `"`) {
-		return "", false
-	}
-	return text[1 : len(text)-1], true
-}
-
-// specs writes a list of texts or objects as a list of texts: "type=x,ref=y".
-func (w *imageWriter) specs(name string, a *hclsyntax.Attribute) error {
-	var exprs []string
-	for _, e := range elements(a.Expr) {
-		is, ok := items(e)
-		if !ok {
-			text, err := w.text(e, w.local)
-			if err != nil {
-				return err
-			}
-			exprs = append(exprs, text)
-			continue
-		}
-		var fields []string
-		id := ""
-		for _, i := range is {
-			inner, ok := w.inner(i.value)
-			if !ok {
-				if inner, ok = literalText(i.value); !ok {
-					return fmt.Errorf("it is no plain list")
-				}
-			}
-			switch {
-			case name == "ssh" && i.key == "id":
-				id = inner
-			case name == "ssh":
-				fields = append(fields, inner)
-			default:
-				fields = append(fields, i.key+"="+inner)
-			}
-		}
-		text := strings.Join(fields, ",")
-		if name == "ssh" {
-			text = strings.TrimSuffix(id+"="+text, "=")
-		}
-		exprs = append(exprs, template(text))
-	}
-	if exprs == nil {
-		text, err := w.text(a.Expr, w.local)
-		if err != nil {
-			return err
-		}
-		w.block.set(name, text)
-		return nil
-	}
-	w.block.set(name, list(exprs))
-	return nil
-}
-
-func literalText(e hclsyntax.Expression) (string, bool) {
-	v, ok := constant(e)
-	if !ok || !v.Type().IsPrimitiveType() {
-		return "", false
-	}
-	s, err := convert.Convert(v, cty.String)
-	if err != nil {
-		return "", false
-	}
-	return s.AsString(), true
 }
 
 // matrixLocals returns what the names of a target's matrix are in its block.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
+
+	bottlefile "bottlebuild/hcl"
 )
 
 // compose is a compose file on its way to a bottle file.
@@ -89,7 +91,11 @@ func (c *compose) relative(path string) string {
 func (c *compose) image(s types.ServiceConfig) {
 	build := s.Build
 	b := c.add("image " + quote(c.images[s.Name]))
-	b.set("context", quote(c.relative(build.Context)))
+	if bottlefile.CanBeContext(build.Context) {
+		b.set("context", quote(c.relative(build.Context)))
+	} else {
+		c.left(b, s, "its context "+build.Context+" is left out: a context is a directory or a Git URL; other URLs can be named contexts")
+	}
 	if build.DockerfileInline != "" {
 		b.set("dockerfile_inline", quote(build.DockerfileInline))
 	} else if build.Dockerfile != "" && build.Dockerfile != "Dockerfile" {

@@ -16,6 +16,19 @@ bottle "b" {
     }
   }
 }
+bottle "twice" {
+  image = "alpine:3"
+  machine {
+    port {
+      host  = 7070
+      guest = 80
+    }
+    port {
+      host  = 7070 # error: bottle.twice.machine publishes port 7070 of the host twice
+      guest = 81
+    }
+  }
+}
 bottle "c" {
   for_each = toset(["x", "y"])
   image    = "alpine:3"

@@ -12,7 +12,7 @@ variable "obj" {
   type = object({ a = string })
 }
 variable "bad" {
-  type    = strin # error: The keyword "strin" is not a valid type specification
+  type    = strin # error: The keyword "strin" is not a valid type specification. Did you mean "string"?
   default = "x"
 }
 variable "deep" {
