@@ -197,21 +197,30 @@ func explainStep(d *hcl.Diagnostic, of string, v cty.Value, step hcl.Traverser) 
 	switch {
 	case ty.IsMapType():
 		d.Summary = "No such key"
-		d.Detail = fmt.Sprintf("%s has no element %q.%s", upperFirst(of), name, didYouMean(name, sortedKeys(v.AsValueMap())))
+		d.Detail = fmt.Sprintf("%s has no element %q.%s", startOf(of), name, didYouMean(name, sortedKeys(v.AsValueMap())))
 		if ty.ElementType().IsObjectType() && ty.ElementType().HasAttribute(name) {
-			d.Detail = fmt.Sprintf("%s has one instance per element of its for_each: write %s[\"KEY\"].%s, with one of the keys %s.", upperFirst(of), of, name, oneOf(firstOf(sortedKeys(v.AsValueMap()), 6)))
+			d.Detail = fmt.Sprintf("%s has one instance per element of its for_each: write %s[\"KEY\"].%s, with one of the keys %s.", startOf(of), of, name, oneOf(firstOf(sortedKeys(v.AsValueMap()), 6)))
 		}
 	case ty.IsObjectType():
 		options := sortedKeys(ty.AttributeTypes())
 		d.Summary = "No such attribute"
-		d.Detail = fmt.Sprintf("%s has no attribute %q.%s", upperFirst(of), name, didYouMean(name, options))
+		d.Detail = fmt.Sprintf("%s has no attribute %q.%s", startOf(of), name, didYouMean(name, options))
 		if s := bottleSchema.block(name); s != nil && ty.HasAttribute(bottleMarker) {
-			d.Detail = fmt.Sprintf("%s has no %s: its bottle has no %s block. Write one.", upperFirst(of), name, name)
+			d.Detail = fmt.Sprintf("%s has no %s: its bottle has no %s block. Write one.", startOf(of), name, name)
 		}
 	case ty.IsListType() || ty.IsTupleType():
 		d.Summary = "No such element"
-		d.Detail = fmt.Sprintf("%s has %d elements, counted from 0; there is no element %s.", upperFirst(of), v.LengthInt(), name)
+		d.Detail = fmt.Sprintf("%s has %d elements, counted from 0; there is no element %s.", startOf(of), v.LengthInt(), name)
 	}
+}
+
+// startOf begins a sentence with what a diagnostic is about; a reference stays as
+// it is written.
+func startOf(of string) string {
+	if of == "this value" {
+		return upperFirst(of)
+	}
+	return of
 }
 
 func firstOf(s []string, n int) []string { return s[:min(n, len(s))] }

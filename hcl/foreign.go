@@ -100,6 +100,7 @@ var noFunctions = map[string]string{
 	"timestamp": noClock, "plantimestamp": noClock,
 	"uuid": noRandomness, "uuidv4": noRandomness, "bcrypt": noRandomness,
 	"env": noEnvironment, "getenv": noEnvironment, "get_env": noEnvironment,
+	"yamlencode": "JSON is YAML too: write jsonencode.", "yamldecode": "Keep the values in JSON, and read them with jsondecode(file(…)).",
 	"rsadecrypt": "What is secret is read by secret blocks, and is never a value.",
 	"abspath":    noHost, "pathexpand": noHost, "homedir": noHost,
 	"absolute": "It is called abs here.", "indexof": "It is called index here.", "reverselist": "It is called reverse here.",

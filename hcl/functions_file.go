@@ -115,6 +115,8 @@ func (r *fileReader) readNow(path string) ([]byte, error) {
 	defer root.Close()
 	fi, err := root.Stat(path)
 	switch {
+	case err != nil && strings.HasSuffix(err.Error(), "path escapes from parent"): // of os.Root, which has no error value for it
+		return nil, errOutside
 	case err != nil:
 		return nil, errors.New(reason(err))
 	case !fi.Mode().IsRegular(): // a pipe would block

@@ -53,7 +53,11 @@ func render(path, text string, vars map[string]cty.Value, files map[string]funct
 	ctx.Functions = local
 	for _, t := range expr.Variables() {
 		if _, ok := vars[t.RootName()]; !ok {
-			return cty.NilVal, fmt.Errorf("%s uses %q, which is not among the variables given.%s", place(t.SourceRange()), t.RootName(), didYouMean(t.RootName(), sortedKeys(vars)))
+			hint := "" // in the middle of HCL's sentence
+			if m := suggest(t.RootName(), sortedKeys(vars)); m != "" {
+				hint = fmt.Sprintf(" (did you mean %q?)", m)
+			}
+			return cty.NilVal, fmt.Errorf("%s uses %q, which is not among the variables given%s", place(t.SourceRange()), t.RootName(), hint)
 		}
 	}
 	v, diags := expr.Value(ctx)

@@ -125,15 +125,31 @@ func (f *File) group(name string) *group {
 	return nil
 }
 
-// checkGroup reports targets of a group that are not there.
+// checkGroup reports targets of a group that are not there, and a group of nothing
+// but groups that have each other. Others may: they have the targets of both.
 func (f *File) checkGroup(g *group) hcl.Diagnostics {
 	var diags hcl.Diagnostics
+	if len(g.targets) > 0 && !f.namesMore(g, map[*group]bool{}) {
+		diags = append(diags, errorAt(g.targets[0].at, "Group of nothing", "No image and no bottle is in the group %q, or in the groups that it has. Name one.", g.label()))
+	}
 	for _, t := range g.targets {
 		if _, ok := f.find(t.text, map[*group]bool{g: true}); !ok && !f.unexpanded(t.text) {
 			diags = append(diags, errorAt(t.at, "Unknown target", "%s", f.unknownTarget(t.text)))
 		}
 	}
 	return diags
+}
+
+// namesMore tells whether a group, or one that is in it, has a target that is no
+// group.
+func (f *File) namesMore(g *group, seen map[*group]bool) bool {
+	seen[g] = true
+	for _, t := range g.targets {
+		if inner := f.groupOf(unquoted(t.text)); inner == nil || len(inner.targets) == 0 || !seen[inner] && f.namesMore(inner, seen) {
+			return true
+		}
+	}
+	return false
 }
 
 // unexpanded reports whether a target may be of a declaration without nodes,

@@ -87,7 +87,11 @@ A file that cannot be read is reported on standard error, with --json too.`,
 			if err := a.diagnose(file, diags); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "The bottle file is valid: %d nodes.\n", nodes)
+			count := fmt.Sprintf("%d nodes", nodes)
+			if nodes == 1 {
+				count = "1 node"
+			}
+			_, err = fmt.Fprintf(a.stdout, "The bottle file is valid: %s.\n", count)
 			return err
 		},
 	}

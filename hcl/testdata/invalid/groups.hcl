@@ -15,6 +15,18 @@ group "a" {
     "image.x*", # error: Nothing matches
   ]
 }
+group "x" {
+  targets = [group.y] # error: No image and no bottle is in the group "x"
+}
+group "y" {
+  targets = [group.x] # error: No image and no bottle is in the group "y"
+}
+group "self" {
+  targets = ["self"] # error: No image and no bottle is in the group "self"
+}
+group "also" {
+  targets = [image.base, group.also]
+}
 group "b" {
   targets = bottle.agent # error: targets is a list of references
 }

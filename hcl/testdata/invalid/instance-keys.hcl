@@ -3,7 +3,7 @@ image "agent" {
 }
 locals { key = "cluade" }
 bottle "a" {
-  image = image.agent["cluade"] # error: Image.agent has no element "cluade". Did you mean "claude"?
+  image = image.agent["cluade"] # error: image.agent has no element "cluade". Did you mean "claude"?
 }
 bottle "b" {
   image = image.agent[local.key] # error: Did you mean "claude"?
