@@ -115,7 +115,7 @@ func (d *decoder) contextDir() (string, bool) {
 		return "", false
 	}
 	if !CanBeContext(s) {
-		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; other URLs can be named contexts: contexts = { src = %s }.", v.quote(), v.quote())
+		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; an archive is unpacked by the Dockerfile: ADD --unpack=true URL /src/.", v.quote())
 		return "", false
 	}
 	return d.directory(v)

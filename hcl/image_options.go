@@ -26,7 +26,7 @@ var imageOptions = []*AttrSchema{
 	{Name: "cache_from", Type: cty.List(cty.String), Doc: "Build caches to read: \"type=registry,ref=…\", \"type=local,src=DIR\"."},
 	{Name: "cache_to", Type: cty.List(cty.String), Doc: "Build caches to write: \"type=registry,ref=…\", \"type=local,dest=DIR\", \"type=inline\", which enters the key."},
 	{Name: "no_cache_filter", Type: cty.List(cty.String), Doc: "Stages to build again in every run."},
-	{Name: "pull", Type: cty.Bool, Default: "false", Doc: "Has the builder ask registries for images it has. Images are taken by their digest, looked up in every run, with or without it."},
+	{Name: "pull", Type: cty.Bool, Default: "false", Doc: "Passed on to the builder, where it decides little: with or without it, each run asks registries what tags stand for, unless the lock file says so, and builds from those digests."},
 	{Name: "max_age", Type: cty.DynamicPseudoType, TypeName: "duration", Doc: "Builds again, without any cache, what is older, such as \"168h\": for steps whose result depends on more than their inputs."},
 	{Name: "attest", Type: cty.List(cty.String), InKey: true, Doc: "Attestations to make: \"type=provenance,mode=max\", \"type=sbom\", which needs a scanner image (generator=REF). They are pushed with the image; what is made of it does not depend on them."},
 }

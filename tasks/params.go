@@ -43,7 +43,7 @@ type Image struct {
 	// part of the image.
 	CacheFrom, CacheTo []buildkit.CacheOption `json:",omitempty"`
 	NoCacheFilter      []string               `json:",omitempty"` // stages to build again every time
-	Pull               bool                   `json:",omitempty"` // ask registries for images that the builder has
+	Pull               bool                   `json:",omitempty"` // for the builder: take images from registries, not from its own image store
 	MaxAge             time.Duration          `json:",omitempty"` // an older result is built again; 0: none is too old
 	Platforms          []string               // "linux/amd64"; empty: the builder's own
 	NoCache            bool                   // build every step again

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"archive/tar"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -223,6 +224,31 @@ func TestGitContext(t *testing.T) {
 	p.Dockerfile = "none"
 	if _, _, err := describe(t, newWorker(b, store), p); err == nil || !strings.Contains(err.Error(), "there is no file app/none in commit") {
 		t.Errorf("a Dockerfile that is not there: %v", err)
+	}
+}
+
+// TestArchiveURL has an archive at a URL be unpacked, keyed by its content.
+func TestArchiveURL(t *testing.T) {
+	b, store := startBuilder(t), openStore(t)
+	var content atomic.Value
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		z := gzip.NewWriter(w)
+		io.WriteString(z, tarOf(t, []string{"f=" + content.Load().(string)}))
+		z.Close()
+	}))
+	defer web.Close()
+	p := Image{Context: t.TempDir(), Reproducible: true, DockerfileInline: "FROM scratch\nADD --unpack=true " + web.URL + "/x.tar.gz /src/\n"}
+	keys := map[cache.Key]bool{}
+	for _, text := range []string{"one", "two"} {
+		content.Store(text)
+		key, _, files := buildFiles(t, newWorker(b, store), p)
+		if diff := cmp.Diff(map[string]string{"src/f": text}, files); diff != "" {
+			t.Errorf("files (-want +got):\n%s", diff)
+		}
+		keys[key] = true
+	}
+	if len(keys) != 2 {
+		t.Error("another archive has the same key")
 	}
 }
 

@@ -49,8 +49,8 @@ type BuildRequest struct {
 	NoCache bool
 	// NoCacheStages are the stages whose steps are run whatever is cached.
 	NoCacheStages []string
-	// Pull has the builder ask registries for images that it may have already.
-	// It always builds from the digests of Pins.
+	// Pull has the builder take images from registries rather than from an image
+	// store of its own. What it has by the digests of Pins it need not ask for.
 	Pull bool
 	// Annotations go into the manifest, or where a prefix of the key says:
 	// "index:", "manifest-descriptor:", "manifest[linux/arm64]:".

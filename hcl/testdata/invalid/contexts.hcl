@@ -15,7 +15,7 @@ image "e" {
   dockerfile_inline = "FROM scratch" # error: either dockerfile or dockerfile_inline
 }
 image "f" {
-  context = "https://example.com/y.tar" # error: is a URL of no Git
+  context = "https://example.com/y.tar" # error: ADD --unpack=true URL
 }
 image "g" {
   contexts = { lib = "./lib" } # error: lib: it does not exist

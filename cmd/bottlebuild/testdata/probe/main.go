@@ -5,11 +5,14 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/crypto/ssh/agent"
 )
 
 func main() {
@@ -56,6 +59,23 @@ func probe(what string, args []string) error {
 		return want(len(is), args[0])
 	case "stamp": // FILE: writes a file that is never the same
 		return os.WriteFile(args[0], []byte(time.Now().String()), 0o644)
+	case "dial": // ADDRESS: somebody answers there, and closes the connection when done
+		c, err := net.Dial("tcp", args[0])
+		if err == nil {
+			_, err = io.Copy(io.Discard, c)
+		}
+		return err
+	case "keys": // COMMENT: the agent has one key, with that comment
+		c, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		keys, err := agent.NewClient(c).List()
+		if err == nil && (len(keys) != 1 || keys[0].Comment != args[0]) {
+			err = fmt.Errorf("it has the keys %v", keys)
+		}
+		return err
 	case "agent": // there is a socket where SSH_AUTH_SOCK says
 		c, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
 		if err == nil {
