@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	bottlefile "bottlebuild/hcl"
@@ -32,20 +31,9 @@ type compose struct {
 func Compose(ctx context.Context, path string, src []byte, dir string) (Result, error) {
 	c := &compose{file: &file{}, base: filepath.Base(path), dir: dir, images: map[string]string{}, secrets: map[string]string{}}
 	unset := map[string]bool{}
-	details := types.ConfigDetails{
-		WorkingDir:  dir,
-		ConfigFiles: []types.ConfigFile{{Filename: path, Content: src}},
-	}
-	project, err := loader.LoadWithContext(ctx, details, func(o *loader.Options) {
-		o.SetProjectName("import", true)
-		o.SkipExtends, o.SkipInclude = true, true // no other file is read
-		o.SkipResolveEnvironment, o.SkipConsistencyCheck = true, true
-		o.Profiles = []string{"*"}
-		o.ResourceLoaders = nil
-		o.Interpolate.LookupValue = func(name string) (string, bool) {
-			unset[name] = true
-			return "", false
-		}
+	project, err := loadCompose(src, dir, func(name string) (string, bool) {
+		unset[name] = true
+		return "", false
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("read compose file %s: %w", path, err)
