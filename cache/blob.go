@@ -23,38 +23,71 @@ func (s *Store) BlobPath(d Digest) string { return filepath.Join(s.dir, blobPath
 // zero asks for the digest only. The error wraps [ErrMiss] if it is not there,
 // and also [ErrDamaged], after quarantine, if its size is wrong.
 func (s *Store) HasBlob(d Digest, size int64) error {
-	if b, ok := s.view.get(d); ok && (size < 0 || size == int64(len(b))) {
-		return nil
-	}
-	fi, err := lstat(s.blobs, d.Hex())
-	if errors.Is(err, fs.ErrNotExist) || s.view.hides(blobPath(d)) {
-		return fmt.Errorf("blob %s: %w", d, ErrMiss)
-	}
-	if err != nil {
-		return fmt.Errorf("blob %s: %w", d, err)
-	}
-	if !fi.Mode().IsRegular() || size >= 0 && fi.Size() != size {
-		if err := s.quarantine(blobPath(d)); err != nil {
-			return err
-		}
-		return fmt.Errorf("blob %s: %w: %w: it has %d bytes, not %d", d, ErrMiss, ErrDamaged, fi.Size(), size)
-	}
-	return nil
+	_, err := s.findBlob(d, size)
+	return err
 }
 
 // BlobSize returns the size of a blob in bytes; the error is as of [Store.HasBlob].
-func (s *Store) BlobSize(d Digest) (int64, error) {
-	if b, ok := s.view.get(d); ok {
+func (s *Store) BlobSize(d Digest) (int64, error) { return s.findBlob(d, -1) }
+
+// findBlob returns the size of a blob, which the store's lease protects from now
+// on if there is one.
+func (s *Store) findBlob(d Digest, size int64) (int64, error) {
+	if b, ok := s.view.get(d); ok && (size < 0 || size == int64(len(b))) {
 		return int64(len(b)), nil
 	}
-	if err := s.HasBlob(d, -1); err != nil {
+	fi, err := s.statBlob(d, size)
+	if err != nil {
 		return 0, err
 	}
-	fi, err := lstat(s.blobs, d.Hex())
-	if err != nil {
+	switch err := s.use(s.blobs, d.Hex(), fi.ModTime()); {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, fmt.Errorf("blob %s: %w", d, ErrMiss)
+	case err != nil:
 		return 0, fmt.Errorf("blob %s: %w", d, err)
 	}
 	return fi.Size(), nil
+}
+
+func (s *Store) statBlob(d Digest, size int64) (fs.FileInfo, error) {
+	fi, err := lstat(s.blobs, d.Hex())
+	if errors.Is(err, fs.ErrNotExist) || s.view.hides(blobPath(d)) {
+		return nil, fmt.Errorf("blob %s: %w", d, ErrMiss)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", d, err)
+	}
+	if !fi.Mode().IsRegular() || size >= 0 && fi.Size() != size {
+		if err := s.quarantine(blobPath(d)); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("blob %s: %w: %w: it has %d bytes, not %d", d, ErrMiss, ErrDamaged, fi.Size(), size)
+	}
+	return fi, nil
+}
+
+// stampBlobs makes sure that blobs are there, and sets their time of use.
+func (s *Store) stampBlobs(blobs []Blob) error {
+	if len(blobs) == 0 {
+		return nil
+	}
+	if _, err := s.writer(); err != nil {
+		return err
+	}
+	unlock, err := s.lockShared()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, b := range blobs {
+		if _, err := s.statBlob(b.Digest, b.Size); err != nil {
+			return err
+		}
+		if err := s.stamp(s.blobs, b.Digest.Hex()); err != nil {
+			return fmt.Errorf("blob %s: %w", b.Digest, err)
+		}
+	}
+	return nil
 }
 
 // OpenBlob opens a blob for reading from its start. The content is verified as

@@ -115,9 +115,9 @@ func decodeEntry(b []byte, k Key) (*Entry, error) {
 // Get returns the entry of key k. The entry is whole and each of its blobs is
 // there with the right size; their content is verified when it is read. The
 // error wraps [ErrMiss] where there is no such entry, and says why; any other
-// error is a failure of the disk.
+// error is a failure of the disk. Under [Store.Hold] a hit counts as use.
 func (s *Store) Get(k Key) (*Entry, error) {
-	b, err := s.readEntry(k)
+	b, used, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
 	}
@@ -139,13 +139,20 @@ func (s *Store) Get(k Key) (*Entry, error) {
 			return nil, fmt.Errorf("get %s: %w: %w", k, ErrEvicted, err)
 		}
 	}
+	h := k.Hex()
+	switch err := s.use(s.entries, path.Join(h[:2], h), used); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
+	case err != nil:
+		return nil, fmt.Errorf("get %s: %w", k, err)
+	}
 	return e, nil
 }
 
 // Recipe returns the text of the recipe that k is the hash of, also where the
 // entry's blobs are gone. The error wraps [ErrMiss] if there is no whole entry.
 func (s *Store) Recipe(k Key) (string, error) {
-	b, err := s.readEntry(k)
+	b, _, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("recipe of %s: %w", k, ErrMiss)
 	}
@@ -161,11 +168,11 @@ func (s *Store) Recipe(k Key) (string, error) {
 
 // Put publishes e under e.Key. Each blob that it names must be in the store.
 func (s *Store) Put(e *Entry) error {
+	if err := s.stampBlobs(e.Output.Blobs); err != nil {
+		return fmt.Errorf("put %s: %w", e.Key, err)
+	}
 	var total int64
 	for _, b := range e.Output.Blobs {
-		if err := s.HasBlob(b.Digest, b.Size); err != nil {
-			return fmt.Errorf("put %s: %w", e.Key, err)
-		}
 		total += b.Size
 	}
 	e.Bytes = total + e.Output.Bytes
@@ -187,9 +194,23 @@ func (s *Store) Delete(k Key) error {
 	return nil
 }
 
-func (s *Store) readEntry(k Key) ([]byte, error) {
+// readEntry returns what the entry's file holds, and when it was used last.
+func (s *Store) readEntry(k Key) (b []byte, used time.Time, err error) {
 	h := k.Hex()
-	return readFile(s.entries, path.Join(h[:2], h), maxEntry)
+	f, err := openRead(s.entries, path.Join(h[:2], h))
+	if err != nil {
+		return nil, used, err
+	}
+	defer f.Close()
+	if s.lease.begin.Load() != 0 {
+		fi, err := f.Stat()
+		if err != nil {
+			return nil, used, err
+		}
+		used = fi.ModTime()
+	}
+	b, err = readBounded(f, maxEntry)
+	return b, used, err
 }
 
 // readFile reads at most limit bytes of a file of the store; a longer file is an
@@ -200,13 +221,17 @@ func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readBounded(f, limit)
+}
+
+func readBounded(f *os.File, limit int64) ([]byte, error) {
 	b := make([]byte, 0, usualFile)
 	for {
 		n, err := f.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
 		case int64(len(b)) > limit:
-			return nil, fmt.Errorf("read %s: it is over %d bytes", name, limit)
+			return nil, fmt.Errorf("read %s: it is over %d bytes", f.Name(), limit)
 		case err == io.EOF:
 			return b, nil
 		case err != nil:

@@ -37,35 +37,46 @@ func (s *Store) Tag(ctx context.Context, name string, manifest Blob) error {
 	if err := s.HasBlob(manifest.Digest, manifest.Size); err != nil {
 		return fmt.Errorf("tag %s: %w", name, err)
 	}
-	return s.changeIndex(ctx, name, func(ix *index) {
+	err := s.changeIndex(ctx, func(ix *index) {
+		ix.drop(name)
 		ix.Manifests = append(ix.Manifests, descriptor{
 			MediaType: manifest.MediaType, Digest: manifest.Digest, Size: manifest.Size,
 			Annotations: map[string]string{refName: name},
 		})
 	})
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	return nil
 }
 
 // Untag removes a name that [Store.Tag] gave; a name that is not there is no error.
 func (s *Store) Untag(ctx context.Context, name string) error {
-	return s.changeIndex(ctx, name, func(*index) {})
+	if err := s.changeIndex(ctx, func(ix *index) { ix.drop(name) }); err != nil {
+		return fmt.Errorf("untag %s: %w", name, err)
+	}
+	return nil
 }
 
-// changeIndex drops name from the index and then changes it, under a lock.
-func (s *Store) changeIndex(ctx context.Context, name string, change func(*index)) error {
+func (ix *index) drop(name string) {
+	ix.Manifests = slices.DeleteFunc(ix.Manifests, func(d descriptor) bool { return d.Annotations[refName] == name })
+}
+
+// changeIndex changes the layout's index, under a lock.
+func (s *Store) changeIndex(ctx context.Context, change func(*index)) error {
 	unlock, err := s.lockFile(ctx, "index")
 	if err != nil {
-		return fmt.Errorf("tag %s: %w", name, err)
+		return err
 	}
 	defer unlock()
 	ix, err := s.readIndex()
 	if err != nil {
-		return fmt.Errorf("tag %s: %w", name, err)
+		return err
 	}
-	ix.Manifests = slices.DeleteFunc(ix.Manifests, func(d descriptor) bool { return d.Annotations[refName] == name })
 	change(ix)
 	b, err := json.MarshalIndent(ix, "", "  ")
 	if err != nil {
-		return fmt.Errorf("tag %s: %w", name, err)
+		return err
 	}
 	return s.publish(indexFile, b)
 }

@@ -6,17 +6,30 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 )
 
 // Mark records that an entry with such a recipe, less the inputs that were not
 // known when it was planned, has been made. A plan asks for the mark to tell
 // work that must run from work that may be found when its inputs are known.
+//
+// A mark is at most markInterval older than the newest entry that it stands for,
+// so that marks can be removed that are older than every entry.
 func (s *Store) Mark(partial Key) error {
-	if s.Marked(partial) {
-		return nil
+	name := hashed("marks", partial.Hex())
+	if fi, err := s.root.Lstat(name); err == nil {
+		now := time.Now()
+		if now.Sub(fi.ModTime()) < markInterval {
+			return nil
+		}
+		if err := s.root.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	return s.publish(hashed("marks", partial.Hex()), nil)
+	return s.publish(name, nil)
 }
+
+const markInterval = time.Hour
 
 // Marked reports whether [Store.Mark] was called with this key.
 func (s *Store) Marked(partial Key) bool {
@@ -44,12 +57,14 @@ func (s *Store) Latest(scope, address string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("latest key of %s: %w", address, err)
 	}
-	k, err := ParseKey(strings.TrimSpace(string(b)))
+	k, err := parseLatest(b)
 	if err != nil {
 		return Key{}, fmt.Errorf("latest key of %s: %w: %w", address, ErrMiss, err)
 	}
 	return k, nil
 }
+
+func parseLatest(b []byte) (Key, error) { return ParseKey(strings.TrimSpace(string(b))) }
 
 func latestPath(scope, address string) string {
 	return hashed("latest", DigestOf([]byte(scope+"\x00"+address)).Hex())

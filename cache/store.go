@@ -2,7 +2,6 @@ package cache
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -12,9 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"syscall"
-	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // Store is a cache directory. It may be used by any number of goroutines and
@@ -26,19 +22,26 @@ import (
 //	marks/HH/HEX             empty files, see [Store.Mark]
 //	latest/HH/HEX            the newest key of an address, see [Store.SetLatest]
 //	locks/HEX                flock files, one per key that is being worked on
+//	leases/                  flock files, one per process that uses the store, see [Store.Hold]
+//	pins/HEX                 what outlives processes and needs blobs, see [Store.Pin]
 //	quarantine/              what was found damaged, for people to look at
 //	tmp/                     files that are being written
+//
+// The time of modification of an entry and of a blob is when it was last used,
+// to the hour, as [Store.Prune] needs it.
 type Store struct {
 	dir  string
 	root *os.Root
 	// Looked into often enough to be kept open: blobs/sha256 and entries.
 	blobs, entries *os.Root
 	view           *overlay // of a store opened with View
+
+	lease leaseHolder
 }
 
 const openNoFollow = syscall.O_NOFOLLOW
 
-var storeDirs = []string{"blobs/sha256", "entries", "marks", "latest", "locks", "quarantine", "tmp"}
+var storeDirs = []string{"blobs/sha256", "entries", "marks", "latest", "locks", "leases", "pins", "quarantine", "tmp"}
 
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 
@@ -71,6 +74,7 @@ func (s *Store) initialise() error {
 	if err := s.lay(); err != nil {
 		return err
 	}
+	s.lease.endImplicit() // of lay
 	var err error
 	if s.blobs, err = s.root.OpenRoot("blobs/sha256"); err != nil {
 		return err
@@ -81,8 +85,12 @@ func (s *Store) initialise() error {
 
 // lay makes the directories and the layout's two files where they are missing.
 func (s *Store) lay() error {
-	if _, err := s.root.Lstat("oci-layout"); err == nil {
-		return nil // written last, so all else is there
+	_, err := s.root.Lstat("oci-layout") // written last, so all else is there
+	if err == nil {
+		_, err = s.root.Lstat("pins") // unless it is older than that
+	}
+	if err == nil {
+		return nil
 	}
 	for _, d := range storeDirs {
 		if err := s.root.MkdirAll(d, 0o700); err != nil {
@@ -122,7 +130,7 @@ func (s *Store) Dir() string { return s.dir }
 
 // Close gives back what the store holds open.
 func (s *Store) Close() error {
-	var errs []error
+	errs := []error{s.lease.end()}
 	for _, r := range []*os.Root{s.blobs, s.entries, s.root} {
 		if r != nil {
 			errs = append(errs, r.Close())
@@ -133,12 +141,13 @@ func (s *Store) Close() error {
 
 // TempDir makes an empty directory of the caller's own on the store's file
 // system, so that what is written there can be published by rename. The caller
-// removes it.
+// removes it, or else [Store.Sweep] when this process has ended.
 func (s *Store) TempDir() (string, error) {
-	if s.view != nil {
-		return "", fmt.Errorf("make temporary directory: %w", errView)
+	owner, err := s.writer()
+	if err != nil {
+		return "", fmt.Errorf("make temporary directory: %w", err)
 	}
-	dir, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "dir-")
+	dir, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), owner+"-dir-")
 	if err != nil {
 		return "", fmt.Errorf("make temporary directory: %w", err)
 	}
@@ -170,10 +179,11 @@ type temp struct {
 }
 
 func (s *Store) createTemp() (*temp, error) {
-	if s.view != nil {
-		return nil, errView
+	owner, err := s.writer()
+	if err != nil {
+		return nil, err
 	}
-	name := path.Join("tmp", rand.Text())
+	name := path.Join("tmp", owner+"-"+rand.Text())
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -223,43 +233,4 @@ func (s *Store) syncDir(name string) error {
 	}
 	err = d.Sync()
 	return errors.Join(err, d.Close())
-}
-
-// quarantine moves a damaged file out of the way, where people can look at it.
-func (s *Store) quarantine(name string) error {
-	if s.view != nil {
-		s.view.hide(name)
-		return nil
-	}
-	to := path.Join("quarantine", path.Base(name)+"-"+time.Now().UTC().Format("20060102T150405.000000000"))
-	err := s.root.Rename(name, to)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("quarantine %s: %w", name, err)
-	}
-	return nil
-}
-
-// Lock waits until no other process or goroutine works on k, and keeps others
-// waiting until unlock is called. The error is ctx's, or the disk's.
-func (s *Store) Lock(ctx context.Context, k Key) (unlock func(), err error) {
-	return s.lockFile(ctx, k.Hex())
-}
-
-const lockPoll = 20 * time.Millisecond
-
-// LockName is [Store.Lock] for what has a name and no key. Names hold neither
-// slashes nor 64 hex digits.
-func (s *Store) LockName(ctx context.Context, name string) (unlock func(), err error) {
-	return s.lockFile(ctx, name)
-}
-
-func (s *Store) lockFile(ctx context.Context, name string) (unlock func(), err error) {
-	if s.view != nil {
-		return func() {}, nil
-	}
-	f := flock.New(filepath.Join(s.dir, "locks", name), flock.SetPermissions(0o600))
-	if _, err := f.TryLockContext(ctx, lockPoll); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", name, err)
-	}
-	return func() { f.Close() }, nil
 }

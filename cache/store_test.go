@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"bottlebuild/cache"
 )
@@ -336,25 +335,4 @@ func TestManyWritersOfOneKey(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func TestSweepRemovesOnlyWhatIsOld(t *testing.T) {
-	s := open(t)
-	dir, err := s.TempDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.NewBlob()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	old := time.Now().Add(-2 * time.Hour)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), os.Chtimes(dir, old, old), s.Sweep(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	left, err := os.ReadDir(filepath.Join(s.Dir(), "tmp"))
-	if err != nil || len(left) != 1 || left[0].Name() == filepath.Base(dir) {
-		t.Errorf("left are %v, %v", left, err)
-	}
 }

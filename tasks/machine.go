@@ -157,7 +157,11 @@ func (w *Worker) createMachine(ctx context.Context, g *guest, work graph.Work, l
 	if err := w.Records.Put(rec); err != nil {
 		return err
 	}
-	err := be.Create(ctx, spec, work.Inputs[p.Pack])
+	// The pack stays in the cache for as long as there is a record.
+	err := w.Store.Pin(w.Records.path(p.Name), work.Inputs[p.Pack].Blobs)
+	if err == nil {
+		err = be.Create(ctx, spec, work.Inputs[p.Pack])
+	}
 	if err != nil { // and there is no machine
 		return errors.Join(err, w.Records.Delete(p.Name))
 	}

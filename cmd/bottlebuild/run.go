@@ -72,9 +72,6 @@ verification failed, 130 interrupted.`,
 	return cmd
 }
 
-// sweepAge is how old a temporary file is that nobody writes to any more.
-const sweepAge = 24 * time.Hour
-
 func addJobs(cmd *cobra.Command, jobs *int) {
 	cmd.Flags().IntVarP(jobs, "jobs", "j", max(4, runtime.NumCPU()), "how many nodes to work on at once")
 }
@@ -120,7 +117,13 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 		return err
 	}
 	defer s.close()
-	if err := s.store.Sweep(sweepAge); err != nil {
+	// What is found in the cache stays there for as long as this run needs it.
+	release, err := s.store.Hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := s.store.Sweep(); err != nil {
 		return err
 	}
 	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read, watch: f.watch}

@@ -90,6 +90,25 @@ type Backend interface {
 	Console(ctx context.Context, name string) (path string, err error)
 }
 
+// Keeper is a [Backend] that keeps something in the store's directory besides
+// blobs, which pruning the store should know of.
+type Keeper interface {
+	// Kept lists it.
+	Kept(ctx context.Context) ([]Kept, error)
+	// Drop removes one of what Kept lists, by its name, unless it is needed; it
+	// reports whether it was removed.
+	Drop(ctx context.Context, name string) (bool, error)
+}
+
+// Kept is something that a backend keeps and can make again.
+type Kept struct {
+	Name  string
+	Bytes int64 // on disk
+	Used  time.Time
+	// Needed says by what it is needed: "machine web"; empty: by nothing.
+	Needed string
+}
+
 // Info is what preflight found.
 type Info struct {
 	Name string // "smolvm", "runc"

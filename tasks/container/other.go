@@ -80,3 +80,9 @@ func (b *Backend) CopyOut(_ context.Context, name, _ string, _ io.Writer) error 
 
 // Console implements [backend.Backend].
 func (b *Backend) Console(_ context.Context, name string) (string, error) { return "", missing(name) }
+
+// Kept implements [backend.Keeper].
+func (b *Backend) Kept(context.Context) ([]backend.Kept, error) { return nil, nil }
+
+// Drop implements [backend.Keeper].
+func (b *Backend) Drop(context.Context, string) (bool, error) { return false, nil }

@@ -19,7 +19,10 @@ import (
 // whose unpacking was cut off.
 const partialSuffix = ".partial"
 
-func (b *Backend) rootfsDir() string { return filepath.Join(b.conf.Store.Dir(), "rootfs") }
+func (b *Backend) rootfsDir() string { return filepath.Join(b.conf.Store.Dir(), rootfsName("")) }
+
+// rootfsName is the name, in the store's directory, of an unpacked image.
+func rootfsName(chain string) string { return filepath.Join("rootfs", chain) }
 
 func (b *Backend) rootfsPath(doc *document) string { return filepath.Join(b.rootfsDir(), doc.chain()) }
 
@@ -27,7 +30,7 @@ func (b *Backend) rootfsPath(doc *document) string { return filepath.Join(b.root
 // whole, since it gets the name when it is.
 func (b *Backend) hasRootfs(doc *document) bool {
 	fi, err := os.Lstat(b.rootfsPath(doc))
-	return err == nil && fi.IsDir()
+	return err == nil && fi.IsDir() && b.conf.Store.Use(rootfsName(doc.chain())) == nil
 }
 
 // rootfs returns the path of the unpacked image, and unpacks it from the store
@@ -57,6 +60,9 @@ func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (str
 		return "", errors.Join(fmt.Errorf("unpack: %w", err), os.RemoveAll(partial))
 	}
 	if err := os.Rename(partial, path); err != nil {
+		return "", fmt.Errorf("unpack: %w", err)
+	}
+	if err := b.conf.Store.Use(rootfsName(doc.chain())); err != nil {
 		return "", fmt.Errorf("unpack: %w", err)
 	}
 	return path, syncDir(b.rootfsDir())
