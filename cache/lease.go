@@ -32,8 +32,8 @@ import (
 // for tests.
 var useInterval = time.Hour
 
-// clockMargin covers clocks of file systems that tick in steps.
-const clockMargin = 2 * time.Second
+// clockMargin covers clocks of file systems that tick in steps. A variable for tests.
+var clockMargin = 2 * time.Second
 
 // leaseHolder is a store's lease, if it has one.
 type leaseHolder struct {
@@ -190,7 +190,7 @@ func (s *Store) Leases() ([]Lease, error) {
 			return nil, fmt.Errorf("read leases: %w", err)
 		}
 		path := filepath.Join(s.dir, "leases", e.Name())
-		removed, err := removeIfFree(path)
+		removed, err := s.buryLease(path)
 		if err != nil {
 			return nil, fmt.Errorf("read leases: %w", err)
 		}
@@ -204,6 +204,17 @@ func (s *Store) Leases() ([]Lease, error) {
 		live = append(live, Lease{e.Name(), fi.ModTime()})
 	}
 	return live, nil
+}
+
+// buryLease removes the lease of a process that is dead, or in a view only tells.
+func (s *Store) buryLease(path string) (dead bool, err error) {
+	if s.view == nil {
+		return removeIfFree(path)
+	}
+	f := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	dead, err = f.TryLock()
+	f.Close()
+	return dead, err
 }
 
 // leaseNameLen is the length of a lease's name, as rand.Text makes it.

@@ -98,23 +98,32 @@ func removeIfFree(path string) (removed bool, err error) {
 
 // The file locks/sweep is what those who remove things hold exclusively, for a
 // slice of at most sliceTime each, and those shared who rely on a thing that no
-// lease protects yet, for a few system calls.
+// lease protects yet, for a few system calls. Both take it under locks/gate, so
+// that who wants it exclusively has its turn however many share it.
 
-func (s *Store) sweepLockPath() string { return filepath.Join(s.dir, "locks", "sweep") }
+const (
+	sweepLock = "sweep"
+	gateLock  = "gate"
+)
 
 // lockShared keeps others from removing anything until unlock is called.
 func (s *Store) lockShared() (unlock func(), err error) {
-	f := flock.New(s.sweepLockPath(), flock.SetPermissions(0o600))
-	if err := f.RLock(); err != nil {
-		return nil, fmt.Errorf("lock the cache: %w", err)
-	}
-	return func() { f.Close() }, nil
+	return s.lockSweep((*flock.Flock).RLock)
 }
 
 // lockExclusive waits for the right to remove things.
-func (s *Store) lockExclusive(ctx context.Context) (unlock func(), err error) {
-	f := flock.New(s.sweepLockPath(), flock.SetPermissions(0o600))
-	if _, err := f.TryLockContext(ctx, time.Millisecond); err != nil {
+func (s *Store) lockExclusive() (unlock func(), err error) {
+	return s.lockSweep((*flock.Flock).Lock)
+}
+
+func (s *Store) lockSweep(lock func(*flock.Flock) error) (unlock func(), err error) {
+	gate := flock.New(filepath.Join(s.dir, "locks", gateLock), flock.SetPermissions(0o600))
+	if err := gate.Lock(); err != nil {
+		return nil, fmt.Errorf("lock the cache: %w", err)
+	}
+	defer gate.Close()
+	f := flock.New(filepath.Join(s.dir, "locks", sweepLock), flock.SetPermissions(0o600))
+	if err := lock(f); err != nil {
 		return nil, fmt.Errorf("lock the cache: %w", err)
 	}
 	return func() { f.Close() }, nil

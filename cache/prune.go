@@ -56,12 +56,13 @@ var ErrBusy = errors.New("another process is pruning the cache")
 
 const (
 	sliceTime = 50 * time.Millisecond
-	// bigBlob is from how many bytes on a blob is removed outside the lock, as
-	// that takes long.
-	bigBlob = 32 << 20
 	// explainTime is how long an entry without blobs is kept to explain a miss.
 	explainTime = 90 * 24 * time.Hour
 )
+
+// bigBlob is from how many bytes on a blob is removed outside the lock, as that
+// takes long. A variable for tests.
+var bigBlob int64 = 32 << 20
 
 // Prune removes what the options say, and what nothing refers to. What a process
 // with a lease uses and what is pinned stays. It goes in slices: others wait for
@@ -330,7 +331,7 @@ func (p *pruner) begin(ctx context.Context) (err error) {
 		p.held, err = p.s.heldSince()
 		return err
 	}
-	if p.unlock, err = p.s.lockExclusive(ctx); err != nil {
+	if p.unlock, err = p.s.lockExclusive(); err != nil {
 		return err
 	}
 	p.sliceAt = time.Now()

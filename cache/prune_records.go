@@ -120,7 +120,7 @@ func (s *Store) pruneTags(ctx context.Context, dry bool) error {
 		return err
 	}
 	gone := func(d descriptor) bool {
-		_, err := s.blobs.Lstat(d.Digest.Hex())
+		_, err := lstat(s.blobs, d.Digest.Hex())
 		return errors.Is(err, os.ErrNotExist)
 	}
 	if !slices.ContainsFunc(ix.Manifests, gone) {

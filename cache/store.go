@@ -24,6 +24,7 @@ import (
 //	locks/HEX                flock files, one per key that is being worked on
 //	leases/                  flock files, one per process that uses the store, see [Store.Hold]
 //	pins/HEX                 what outlives processes and needs blobs, see [Store.Pin]
+//	chores/                  when what is done daily was done, see [Store.Daily]
 //	quarantine/              what was found damaged, for people to look at
 //	tmp/                     files that are being written
 //

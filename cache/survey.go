@@ -149,7 +149,7 @@ func (v *survey) blob(d Digest) *blobState {
 	if st := v.blobs[d]; st != nil {
 		return st
 	}
-	fi, err := v.s.blobs.Lstat(d.Hex())
+	fi, err := lstat(v.s.blobs, d.Hex())
 	if err != nil {
 		return nil
 	}

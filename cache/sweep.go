@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -50,7 +51,7 @@ func (s *Store) sweepLocks(ctx context.Context) error {
 		if err == nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		if err == nil && fi.Name() != path.Base(s.sweepLockPath()) && time.Since(fi.ModTime()) > freeLock {
+		if err == nil && fi.Name() != sweepLock && fi.Name() != gateLock && time.Since(fi.ModTime()) > freeLock {
 			_, err = removeIfFree(filepath.Join(s.dir, "locks", fi.Name()))
 		}
 		if err != nil {
@@ -58,4 +59,26 @@ func (s *Store) sweepLocks(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Daily reports whether the chore of that name is due, which it is once in 24
+// hours, and remembers that it was.
+func (s *Store) Daily(chore string) (due bool, err error) {
+	name := path.Join("chores", chore)
+	fi, err := s.root.Lstat(name)
+	now := time.Now()
+	if err == nil && now.Sub(fi.ModTime()) < 24*time.Hour && !fi.ModTime().After(now.Add(time.Hour)) {
+		return false, nil
+	}
+	if err := s.root.MkdirAll("chores", 0o700); err != nil {
+		return false, fmt.Errorf("chore %s: %w", chore, err)
+	}
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|openNoFollow, 0o600)
+	if err == nil {
+		err = errors.Join(f.Close(), s.root.Chtimes(name, now, now))
+	}
+	if err != nil {
+		return false, fmt.Errorf("chore %s: %w", chore, err)
+	}
+	return true, nil
 }

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -61,8 +60,8 @@ func (s *Store) Used(name string) time.Time {
 // Evict removes a directory that another package keeps in the store's, unless a
 // process with a lease uses it or needed says otherwise. While needed is called
 // nobody comes to use it.
-func (s *Store) Evict(ctx context.Context, name string, needed func() (bool, error)) (removed bool, err error) {
-	unlock, err := s.lockExclusive(ctx)
+func (s *Store) Evict(name string, needed func() (bool, error)) (removed bool, err error) {
+	unlock, err := s.lockExclusive()
 	if err != nil {
 		return false, fmt.Errorf("evict %s: %w", name, err)
 	}

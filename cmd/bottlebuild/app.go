@@ -180,7 +180,7 @@ func (s *session) connect(ctx context.Context, self string) (*buildkit.Builder, 
 	if s.builder != nil {
 		return s.builder, nil
 	}
-	root := filepath.Join(s.store.Dir(), "buildkit")
+	root := s.buildkitRoot()
 	socket, err := buildkit.SocketPath(root, s.runtimeDir())
 	if err != nil {
 		return nil, err

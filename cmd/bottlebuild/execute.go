@@ -131,13 +131,18 @@ func (s *session) verify(r *graph.Report) {
 
 // execute runs a plan under a display, which is opened only if there is work.
 func (x *execution) execute(ctx context.Context, plan *graph.Plan) (*graph.Report, error) {
-	s, runner, mode := x.session, x.runner, x.mode
 	run, maybe := plan.Work()
 	if run+maybe == 0 {
-		return runner.Run(ctx, plan), nil
+		return x.runner.Run(ctx, plan), nil
 	}
 	x.watch.tell(x.app, plan)
 	_ = x.record.Begin() // if it cannot be written, End says so: that is no reason not to run
+	return x.show(ctx, plan)
+}
+
+// show runs a plan under a display.
+func (x *execution) show(ctx context.Context, plan *graph.Plan) (*graph.Report, error) {
+	s, runner, mode := x.session, x.runner, x.mode
 	if mode == "auto" {
 		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
 			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {

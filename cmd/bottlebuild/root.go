@@ -48,7 +48,7 @@ by what it was made from: what has not changed does not run again.`,
 		newRunCommand(a), newPlanCommand(a), newLockCommand(a), newWhyCommand(a), newRunsCommand(a), newGraphCommand(a), newValidateCommand(a),
 		newPsCommand(a), newExecCommand(a), newShellCommand(a), newLogsCommand(a), newCpCommand(a), newInspectCommand(a),
 		newStartCommand(a), newStopCommand(a), newDownCommand(a),
-		newDoctorCommand(a), newInitCommand(a), newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),
+		newDoctorCommand(a), newCacheCommand(a), newInitCommand(a), newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),
 	)
 	root.SetHelpCommand(newHelpCommand())
 	for _, c := range root.Commands() {

@@ -146,6 +146,8 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	release()
+	s.trim(ctx)
 	return a.printOutputs(outputs)
 }
 

@@ -50,7 +50,10 @@ func (b *Backend) Drop(ctx context.Context, chain string) (bool, error) {
 	if _, err := cache.ParseDigest("sha256:" + chain); err != nil {
 		return false, fmt.Errorf("drop unpacked image %q: %w", chain, err)
 	}
-	return b.conf.Store.Evict(ctx, rootfsName(chain), func() (bool, error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	return b.conf.Store.Evict(rootfsName(chain), func() (bool, error) {
 		needs, err := b.needs()
 		return needs[chain] != "", err
 	})

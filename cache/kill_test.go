@@ -1,0 +1,137 @@
+package cache_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"bottlebuild/cache"
+)
+
+// TestKilled kills processes while they publish and prune. Whatever was
+// acknowledged is there, nothing is found that is not right, and the next
+// process goes on as if nothing had been.
+func TestKilled(t *testing.T) {
+	s := openShm(t)
+	var acknowledged []string
+	trials, killed := scale(150, 10_000), 0
+	for trial := range trials {
+		names, wasKilled := kill(t, s.Dir(), trial)
+		if wasKilled {
+			killed++
+		}
+		acknowledged = append(acknowledged, names...)
+		recheck := names
+		for range min(20, len(acknowledged)) {
+			recheck = append(recheck, acknowledged[rand.IntN(len(acknowledged))])
+		}
+		if trial == trials-1 {
+			recheck = acknowledged
+		}
+		for _, name := range recheck {
+			if hit, err := check(s, name, false); err != nil || !hit {
+				t.Fatalf("trial %d: %s was acknowledged; hit: %v, %v", trial, name, hit, err)
+			}
+		}
+		// What was on its way is there and right, or is not there.
+		for n := range 20 {
+			if _, err := check(s, victimName(strconv.Itoa(trial), len(names)+n), false); err != nil {
+				t.Fatalf("trial %d: %v", trial, err)
+			}
+		}
+	}
+	t.Logf("%d processes, %d of them killed, %d entries acknowledged", trials, killed, len(acknowledged))
+	if killed < trials/2 || len(acknowledged) == 0 {
+		t.Error("too few were killed at work: this tests little")
+	}
+	if err := s.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	prune(t, s, cache.PruneOptions{MaxSize: -1})
+	for _, dir := range []string{"tmp", "leases", "quarantine"} {
+		if left, err := os.ReadDir(filepath.Join(s.Dir(), dir)); err != nil || len(left) > 0 {
+			t.Errorf("%s has %d files, %v", dir, len(left), err)
+		}
+	}
+	v, err := s.Verify(t.Context(), cache.VerifyOptions{Jobs: 2})
+	if err != nil || len(v.Damaged) > 0 {
+		t.Errorf("verify: %+v, %v", v, err)
+	}
+}
+
+// kill starts a victim, kills it at some moment, and returns what it had
+// acknowledged by then.
+func kill(t *testing.T, dir string, trial int) (names []string, killed bool) {
+	t.Helper()
+	cmd := helper(t, "victim", dir, strconv.Itoa(trial))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan() // it has begun
+	timer := time.AfterFunc(time.Duration(rand.IntN(12_000))*time.Microsecond, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	for lines.Scan() {
+		names = append(names, lines.Text())
+	}
+	var exit interface{ ExitCode() int }
+	err = cmd.Wait()
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		t.Fatalf("trial %d failed by itself: %v", trial, err)
+	}
+	return names, err != nil
+}
+
+func victimName(seed string, n int) string {
+	return "v" + strconv.Itoa(n%3) + "." + seed + "." + strconv.Itoa(n)
+}
+
+// victimHelper publishes, looks up, puts aside as old, and prunes what is old,
+// until it is killed.
+func victimHelper(dir, seed string) error {
+	cache.Impatient()
+	s, err := cache.Open(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Println("begun")
+	for n := 0; n < 200; n++ {
+		name := victimName(seed, n)
+		if err := publish(s, name); err != nil {
+			return err
+		}
+		fmt.Println(name)
+		if err := publish(s, "old."+name); err != nil {
+			return err
+		}
+		h := recipeOf("old." + name).Key().Hex()
+		then := time.Now().Add(-time.Hour)
+		err := os.Chtimes(filepath.Join(dir, "entries", h[:2], h), then, then)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if hit, err := check(s, name, true); err != nil || !hit {
+			return fmt.Errorf("%s: hit %v, %w", name, hit, err)
+		}
+		if n%3 != 0 {
+			continue
+		}
+		_, err = s.Prune(context.Background(), cache.PruneOptions{MaxAge: 30 * time.Minute, MaxSize: -1})
+		if err != nil && !errors.Is(err, cache.ErrBusy) {
+			return err
+		}
+	}
+	return s.Close()
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+
+	"bottlebuild/cache"
+)
+
+// The cache bounds itself, as Go's and BuildKit's do: what was not used for
+// trimAge goes, and what is over a part of the disk.
+const (
+	trimAge      = 30 * 24 * time.Hour
+	trimDiskPart = 10 // one in so many bytes of the disk
+	// trimTime is how long a run waits for its trim at most; the rest is left to
+	// the next one.
+	trimTime = 10 * time.Second
+)
+
+// cacheBounds returns the bounds of the cache, as the environment has them.
+func (a *app) cacheBounds() (cache.PruneOptions, error) {
+	o := cache.PruneOptions{MaxSize: -1, MaxAge: trimAge}
+	var err error
+	switch text := a.env("BOTTLEBUILD_CACHE_MAX_AGE"); text {
+	case "":
+	case "none":
+		o.MaxAge = 0
+	default:
+		if o.MaxAge, err = parseAge(text); err != nil {
+			return o, usageError("BOTTLEBUILD_CACHE_MAX_AGE %q: %w, or none", text, err)
+		}
+	}
+	switch text := a.env("BOTTLEBUILD_CACHE_MAX_SIZE"); text {
+	case "":
+		var fs unix.Statfs_t
+		if err := unix.Statfs(a.cacheDir(), &fs); err == nil {
+			o.MaxSize = int64(fs.Blocks) * int64(fs.Bsize) / trimDiskPart
+		}
+	case "none":
+	default:
+		if o.MaxSize, err = parseSize(text); err != nil {
+			return o, usageError("BOTTLEBUILD_CACHE_MAX_SIZE %q: %w, or none", text, err)
+		}
+	}
+	return o, nil
+}
+
+// trim brings the cache within its bounds, once a day. It is no reason for a run
+// to fail.
+func (s *session) trim(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	due, err := s.store.Daily("trim")
+	if err != nil || !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, trimTime)
+	defer cancel()
+	o, err := s.cacheBounds()
+	if err == nil {
+		var out *pruneJSON
+		out, err = s.prune(ctx, o)
+		const worthTelling = 1 << 20
+		if out != nil && out.Total >= worthTelling && !s.rawProgress {
+			fmt.Fprintf(s.stderr, "bottlebuild: the cache is within its bounds again: %s freed; see: bottlebuild cache stat\n",
+				units.BytesSize(float64(out.Total)))
+		}
+	}
+	if err != nil && !errors.Is(err, cache.ErrBusy) && ctx.Err() == nil && !s.rawProgress {
+		fmt.Fprintf(s.stderr, "bottlebuild: trim the cache: %v\n", err)
+	}
+}
