@@ -37,7 +37,7 @@ func TestCrowd(t *testing.T) {
 	var mu sync.Mutex
 	for worker := range crowdSize {
 		wg.Go(func() {
-			for round := 0; round < 8 || time.Now().Before(end); round++ {
+			for round := 0; round < 5 || time.Now().Before(end); round++ {
 				if err := helper(t, "crowd", s.Dir(), fmt.Sprint(worker, round)).Run(); err != nil {
 					t.Error(err)
 					return

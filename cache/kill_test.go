@@ -22,7 +22,7 @@ import (
 func TestKilled(t *testing.T) {
 	s := openShm(t)
 	var acknowledged []string
-	trials, killed := scale(150, 10_000), 0
+	trials, killed := scale(60, 10_000), 0
 	for trial := range trials {
 		names, wasKilled := kill(t, s.Dir(), trial)
 		if wasKilled {

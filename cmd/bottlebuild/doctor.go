@@ -66,7 +66,7 @@ func (a *app) examine(ctx context.Context, clean bool) ([]tasks.Finding, error) 
 	left, err := s.worker.Leftovers(ctx, clean)
 	findings = append(findings, left...)
 	if clean {
-		err = errors.Join(err, s.store.Sweep(sweepAge))
+		err = errors.Join(err, s.store.Sweep())
 	}
 	return findings, err
 }
