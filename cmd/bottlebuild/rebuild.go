@@ -23,7 +23,7 @@ type rebuiltJSON struct {
 // rebuild builds up to n images of the bottle file again that are in the cache,
 // and keeps nothing but the comparison.
 func (s *session) rebuild(ctx context.Context, f *selection, args []string, n int) ([]rebuiltJSON, error) {
-	c, err := s.choose(ctx, f, args)
+	c, err := s.app.choose(ctx, f, args)
 	if err != nil {
 		return nil, err
 	}
