@@ -102,11 +102,12 @@ func buildFiles(t *testing.T, w *Worker, p Image) (cache.Key, cache.Output, map[
 		}
 		f, err := os.Open(w.Store.BlobPath(b.Digest))
 		must(t, err)
-		z, err := zstd.NewReader(f)
-		must(t, err)
-		tr := tar.NewReader(z)
-		if b.MediaType == string(types.OCIUncompressedLayer) {
-			tr = tar.NewReader(f)
+		tr := tar.NewReader(f)
+		if b.MediaType != string(types.OCIUncompressedLayer) {
+			z, err := zstd.NewReader(f) // reads ahead, so it is alone with the file
+			must(t, err)
+			defer z.Close()
+			tr = tar.NewReader(z)
 		}
 		for {
 			h, err := tr.Next()
@@ -120,7 +121,6 @@ func buildFiles(t *testing.T, w *Worker, p Image) (cache.Key, cache.Output, map[
 				files[h.Name] = string(content)
 			}
 		}
-		z.Close()
 		f.Close()
 	}
 	return key, out, files
