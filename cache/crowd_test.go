@@ -53,7 +53,9 @@ func TestCrowd(t *testing.T) {
 	gc := reopen(t, s)
 	var prunes int
 	var longest time.Duration
-	for running := true; running; {
+	// The last prune comes when nobody is left, so that something goes in any case.
+	for running, last := true, false; running || !last; {
+		last = !running
 		// All that is not in use, or the least recently used half.
 		o := cache.PruneOptions{MaxSize: int64(rand.IntN(2)) * 600_000}
 		r, err := gc.Prune(t.Context(), o)
@@ -88,7 +90,7 @@ func TestCrowd(t *testing.T) {
 	if built != evicted+present {
 		t.Errorf("built %d times, but %d were evicted and %d are there", built, evicted, present)
 	}
-	if built <= crowdKeys && evicted == 0 {
+	if evicted == 0 {
 		t.Error("nothing was evicted: this tests nothing")
 	}
 	if v, err := s.Verify(t.Context(), cache.VerifyOptions{Jobs: 2}); err != nil || len(v.Damaged) > 0 {
