@@ -52,6 +52,12 @@ type Entry struct {
 	Created time.Time `json:"created"`
 	Seconds float64   `json:"seconds"` // how long the work took
 	Bytes   int64     `json:"bytes"`   // size of the output, set by Put
+	// Partial is the key of the recipe less what depends on inputs; zero: the
+	// node has none.
+	Partial Key `json:"partial,omitzero"`
+	// From is where the entry came from, if not from work on this machine: a
+	// repository of a registry.
+	From string `json:"from,omitempty"`
 	// Recipe is the text of the recipe that Key is the hash of.
 	Recipe string `json:"-"`
 }
@@ -63,6 +69,10 @@ var ErrMiss = errors.New("not in the cache")
 // ErrDamaged is also wrapped by such an error where an entry was there but could
 // not be trusted. It has been moved to quarantine.
 var ErrDamaged = errors.New("damaged")
+
+// ErrUncertain is also wrapped by such an error where nobody could tell in time
+// whether there is an entry elsewhere.
+var ErrUncertain = errors.New("not known")
 
 // ErrEvicted is also wrapped by such an error where the entry is whole but a
 // blob that it needs is gone.

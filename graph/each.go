@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"runtime"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -10,7 +9,7 @@ import (
 // each calls do for each step, after it has returned for those that the step
 // depends on, for several steps at once. A big plan is made by few goroutines: a
 // step is handed to them only when its turn has come.
-func (p *Plan) each(steps map[*Node]*Step, do func(*Step)) {
+func (p *Plan) each(steps map[*Node]*Step, goroutines int, do func(*Step)) {
 	followers := make(map[*Step][]*Step, len(p.Steps))
 	waits := make([]atomic.Int32, len(p.Steps))
 	index := make(map[*Step]int, len(p.Steps))
@@ -33,7 +32,7 @@ func (p *Plan) each(steps map[*Node]*Step, do func(*Step)) {
 	var left atomic.Int64
 	left.Store(int64(len(p.Steps)))
 	var g errgroup.Group
-	for range min(2*runtime.GOMAXPROCS(0), len(p.Steps)) {
+	for range min(goroutines, len(p.Steps)) {
 		g.Go(func() error {
 			for s := range ready {
 				do(s)

@@ -27,7 +27,7 @@ func (r *Runner) explain(ctx context.Context, s *Step, forced bool, miss error) 
 	case !said && errors.Is(miss, cache.ErrDamaged):
 		s.Reasons = []Reason{{Cause: Damaged, Component: "cache", Text: "damaged in the cache"}}
 	case err != nil && miss != nil: // what the worker misses was never there
-		s.Reasons = append([]Reason{neverBuilt}, s.Reasons...)
+		s.Reasons = append(r.elsewhere(ctx, s), s.Reasons...)
 	case said:
 	case err == nil && latest == s.Key:
 		s.Reasons = []Reason{evictedReason}
@@ -116,6 +116,26 @@ func (r *Runner) estimate(s *Step, latest cache.Key, err error) {
 			s.Estimate = Estimate{Seconds: t.Seconds, Bytes: t.Bytes, Typical: true}
 		}
 	}
+}
+
+// elsewhere compares a step that was never done here with what it was when it
+// was last done on another machine.
+func (r *Runner) elsewhere(ctx context.Context, s *Step) []Reason {
+	if !r.shares(s.Node.Kind) {
+		return []Reason{neverBuilt}
+	}
+	text, ok := r.Shared.Latest(s.Node.Address)
+	if !ok {
+		return []Reason{neverBuilt}
+	}
+	before, err := cache.ParseRecipe(text)
+	if err != nil {
+		return []Reason{neverBuilt}
+	}
+	if reasons := r.compare(ctx, s, before); len(reasons) > 0 {
+		return reasons
+	}
+	return []Reason{neverBuilt}
 }
 
 // Nearest returns, of the keys, the one whose recipe is of the step's kind and

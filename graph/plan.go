@@ -14,6 +14,10 @@ type Runner struct {
 	Cache    Cache
 	Worker   Worker
 	Executor Executor
+	// Shared is a cache that other machines fill too, or nil; Shares tells of
+	// which kinds of nodes it has entries.
+	Shared Shared
+	Shares func(kind string) bool
 	// Scope tells this project's nodes from those of others that share the cache.
 	Scope string
 	// Jobs is how many slots there are for work; at least 1.
@@ -60,7 +64,9 @@ type Step struct {
 	Key      cache.Key // zero if it is not known before a dependency has run
 	Reasons  []Reason
 	// SameAs is an earlier step that does this step's work; the decision is then Hit.
-	SameAs   *Step
+	SameAs *Step
+	// Where is where the entry of a Hit came from; empty: from work done here.
+	Where    string
 	Estimate Estimate
 
 	spec     Spec
@@ -108,7 +114,7 @@ func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
 		p.Steps[i] = &Step{Node: n}
 		steps[n] = p.Steps[i]
 	}
-	p.each(steps, func(s *Step) {
+	p.each(steps, r.planners(), func(s *Step) {
 		deps := make([]*Step, len(s.Node.Deps))
 		for i, d := range s.Node.Deps {
 			deps[i] = steps[d]
@@ -153,13 +159,16 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 	if err := r.bind(ctx, s, inputs); err != nil {
 		return err
 	}
-	entry, miss, err := r.get(s.Key)
-	if err != nil {
-		return err
+	find, forced := r.find, r.forced(s)
+	if forced {
+		find = r.here
 	}
-	forced := r.forced(s)
+	entry, miss, err := find(ctx, s.Node.Kind, s.Key)
 	if forced {
 		entry = nil
+	}
+	if err != nil {
+		return err
 	}
 	if err := r.judge(ctx, s, entry); err != nil {
 		return err
@@ -169,12 +178,14 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 	}
 	if s.Decision == Hit {
 		if entry != nil {
+			s.Where = entry.From
 			s.saved = time.Duration(entry.Seconds * float64(time.Second))
 			s.bytes = entry.Bytes
 		}
 		return nil
 	}
 	r.explain(ctx, s, forced, miss)
+	s.uncertain(miss)
 	return nil
 }
 
@@ -208,7 +219,7 @@ func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs, waits 
 	if err := r.judge(ctx, s, nil); err != nil {
 		return err
 	}
-	if s.Decision == Maybe && (r.forced(s) || !r.Cache.Marked(partial)) {
+	if s.Decision == Maybe && (r.forced(s) || !r.marked(ctx, s.Node.Kind, partial)) {
 		s.Decision = Run
 	}
 	r.explainUnknown(ctx, s, waits)

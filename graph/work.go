@@ -38,7 +38,11 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	// another node of this run, by different inputs that came out the same, a
 	// step that was planned to run does run: a plan is kept to the letter.
 	if !(x.forced(s) && s.SameAs == nil) && !(s.Decision == Run && x.wasMade(s.Key)) {
-		entry, _, err := x.get(s.Key)
+		find := x.find
+		if s.Decision == Run { // it was looked for elsewhere when the plan was made
+			find = x.here
+		}
+		entry, _, err := find(ctx, s.Node.Kind, s.Key)
 		if err == nil {
 			err = x.judge(ctx, s, entry)
 		}
@@ -134,10 +138,12 @@ func (x *run) store(ctx context.Context, s *Step, out cache.Output, took time.Du
 		if err := x.Cache.Mark(partial); err != nil {
 			return err
 		}
+		e.Partial = partial
 	}
 	if err := x.Cache.Put(e); err != nil {
 		return err
 	}
+	x.publish(e)
 	res.Bytes = e.Bytes
 	x.mu.Lock()
 	x.made[s.Key] = true

@@ -1,0 +1,98 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"bottlebuild/cache"
+)
+
+// Writes reports whether anything is ever sent.
+func (c *Cache) Writes() bool {
+	for _, r := range c.repos {
+		if r.write {
+			return true
+		}
+	}
+	return false
+}
+
+// Publish sends an entry whose blobs are in the store to the registries that may
+// be written to and have no valid record of it. It returns at once; [Cache.Flush]
+// waits. A failure is told as a notice and is nobody's error.
+func (c *Cache) Publish(e *cache.Entry) {
+	for _, r := range c.repos {
+		if !r.write || e.From == r.name || r.has(e.Key) {
+			continue
+		}
+		c.pushing.Go(func() {
+			select {
+			case c.pushes <- struct{}{}:
+				defer func() { <-c.pushes }()
+			case <-c.pushCtx.Done():
+				return
+			}
+			if err := c.publish(c.pushCtx, r, e); err != nil && c.pushCtx.Err() == nil && !errors.Is(err, errGivenUp) {
+				c.notice(fmt.Sprintf("shared cache %s: %s was not stored: %v", r.name, e.Address, err))
+			}
+		})
+	}
+}
+
+func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) error {
+	raw, err := r.getRecord(ctx, transport.PushScope, e.Key)
+	if err == nil {
+		if _, err = r.accept(raw, e.Key); err == nil {
+			return nil // records are written once
+		}
+	}
+	if refuses(err) {
+		r.client.health.giveUp(err)
+	}
+	if !errors.Is(err, errNoRecord) && !errors.Is(err, ErrUntrusted) {
+		return err
+	}
+	by := Builder{ID: c.conf.Builder, Scope: r.policy.scope}
+	payload, err := encodeStatement(e, c.conf.Platform, by)
+	if err != nil {
+		return err
+	}
+	env, err := seal(payload, c.conf.Key)
+	if err != nil {
+		return err
+	}
+	u, err := prepare(c.conf.Store, e, env)
+	if err != nil {
+		return err
+	}
+	if err := r.client.push(ctx, c.conf.Store, u, recordTag(e.Key), c.sent); err != nil {
+		if refuses(err) {
+			r.client.health.giveUp(err)
+		}
+		return err
+	}
+	c.stats.pushedEntries.Add(1)
+	r.remember(e.Key, knownRecord{envelope: env, partial: e.Partial})
+	return nil
+}
+
+func (c *Cache) sent(n int64) { c.stats.pushedBytes.Add(n) }
+
+// Flush waits until everything that was published has been sent, and writes the
+// snapshot indexes anew. When ctx ends, what is under way is called off.
+func (c *Cache) Flush(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { c.stopPush(context.Cause(ctx)) })
+	defer stop()
+	c.pushing.Wait()
+	for _, r := range c.repos {
+		if !r.write || c.pushCtx.Err() != nil {
+			continue
+		}
+		if err := r.putIndex(c.pushCtx, c.sent); err != nil && c.pushCtx.Err() == nil && !errors.Is(err, errGivenUp) {
+			c.notice(fmt.Sprintf("shared cache %s: its snapshot index was not written: %v", r.name, err))
+		}
+	}
+}
