@@ -42,6 +42,7 @@ func (f *File) compile(ctx context.Context) hcl.Diagnostics {
 	for _, b := range ev.secrets {
 		ev.declared(secretSchema.Name, b.label())
 	}
+	f.caches = ev.declareCaches(f.cacheBlocks)
 	for _, d := range f.decls {
 		for _, inst := range ev.expand(d) {
 			if err := ctx.Err(); err != nil {

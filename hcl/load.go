@@ -52,6 +52,8 @@ type File struct {
 	locals       map[string]*attr
 	localNames   []string // in the order of the file
 	registries   []*registry
+	cacheBlocks  []*block
+	caches       []Cache
 	secrets      []*block
 	decls        []*decl // images and bottles, in the order of the file
 	groups       []*group
@@ -123,6 +125,10 @@ func (f *File) declare(top *block) hcl.Diagnostics {
 		diags = append(diags, names.add(b)...)
 		f.registries = append(f.registries, &registry{block: b})
 	}
+	for _, b := range top.blocks[cacheSchema.Name] {
+		diags = append(diags, names.add(b)...)
+	}
+	f.cacheBlocks = top.blocks[cacheSchema.Name]
 	f.secrets = top.blocks[secretSchema.Name]
 	for _, kind := range []*BlockSchema{imageSchema, bottleSchema} {
 		for _, b := range top.blocks[kind.Name] {

@@ -23,6 +23,15 @@ var attrDocs = map[string]attrDoc{
 	"registry.url":      {example: `"registry.example.com/acme"`},
 	"registry.insecure": {example: `true`},
 
+	"cache.url":      {example: `"registry.example.com/acme"`},
+	"cache.mode":     {example: `"rw"`},
+	"cache.scope":    {example: `"pr"`},
+	"cache.trust":    {example: `["ed25519:mC4uFlcB0fUQDAGhfnTgLqxHkTNVRVLsfUnpDpkSa7s="]`},
+	"cache.ca":       {example: `"certs/registry-ca.pem"`},
+	"cache.cert":     {example: `"certs/client.pem"`},
+	"cache.key":      {example: `"certs/client-key.pem"`},
+	"cache.insecure": {example: `true`},
+
 	"secret.env":     {example: `"AGENT_TOKEN"`},
 	"secret.file":    {example: `"secrets/token"`},
 	"secret.command": {example: `["pass", "show", "agent"]`},

@@ -44,7 +44,7 @@ type AttrSchema struct {
 var Schema = &BlockSchema{
 	Name: "bottle file",
 	Blocks: []*BlockSchema{
-		settingsSchema, variableSchema, localsSchema, secretSchema, registrySchema,
+		settingsSchema, variableSchema, localsSchema, secretSchema, registrySchema, cacheSchema,
 		imageSchema, bottleSchema, groupSchema, outputSchema,
 	},
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // settable are the kinds of blocks whose attributes can be set from outside.
-var settable = []*BlockSchema{registrySchema, imageSchema, bottleSchema}
+var settable = []*BlockSchema{registrySchema, cacheSchema, imageSchema, bottleSchema}
 
 // step is one part of a path to an attribute: "machine", "export[0]",
 // `file["/etc/motd"]`.

@@ -36,7 +36,11 @@ func (w *Worker) checkExport(ctx context.Context, p Export, s graph.Spec, entry 
 func (w *Worker) runExport(ctx context.Context, p Export, work graph.Work) (out cache.Output, err error) {
 	step := progress.Start(w.sink(work), "export "+p.Format+" to "+p.Path)
 	defer func() { step.Done(err) }()
-	return archive.Write(ctx, w.Store, work.Inputs[p.Image], p.options())
+	image, err := w.needInput(ctx, work, p.Image)
+	if err != nil {
+		return out, err
+	}
+	return archive.Write(ctx, w.Store, image, p.options())
 }
 
 func (p Export) options() archive.Options {

@@ -54,6 +54,9 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	for name, c := range p.Contexts {
 		switch image, ok := s.Inputs[c.Image]; {
 		case ok:
+			if err := w.needConfigs(ctx, image); err != nil {
+				return err
+			}
 			r.AddDigest("contexts."+name, image.Digest)
 		case c.Ref != "":
 			r.Add("contexts."+name, c.Ref)
@@ -124,6 +127,11 @@ func (w *Worker) runImage(ctx context.Context, p Image, work graph.Work) (cache.
 			return cache.Output{}, err
 		}
 		return w.Registry.Pull(ctx, p.Ref, d, w.platforms(p)[0], w.sink(work))
+	}
+	for _, c := range p.Contexts {
+		if _, err := w.needInput(ctx, work, c.Image); err != nil {
+			return cache.Output{}, err
+		}
 	}
 	def, _, err := w.definition(ctx, p, work.Inputs)
 	if err != nil {

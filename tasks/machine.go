@@ -115,6 +115,11 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	if err != nil {
 		return out, err
 	}
+	if d.action == ActionCreate || d.action == ActionReplace {
+		if _, err := w.needInput(ctx, work, p.Pack); err != nil {
+			return out, err
+		}
+	}
 	g := w.guest(be, p)
 	if d.action != ActionNone {
 		if err := g.prepare(ctx); err != nil {

@@ -26,8 +26,8 @@ func (w *Worker) describePack(ctx context.Context, p Pack, s graph.Spec, r *cach
 
 // checkPack makes sure that the backend still has what it made of the pack.
 func (w *Worker) checkPack(ctx context.Context, p Pack, s graph.Spec, entry *cache.Entry) (graph.Verdict, error) {
-	if entry == nil {
-		return graph.Default(s, nil), nil
+	if entry == nil || !w.isHere(entry.Output) {
+		return graph.Default(s, entry), nil // there, or somewhere else
 	}
 	be, err := w.Backends.Named(ctx, p.Backend, p.Runtime)
 	if err != nil {
@@ -46,7 +46,7 @@ func (w *Worker) runPack(ctx context.Context, p Pack, work graph.Work) (out cach
 	}
 	step := progress.Start(w.sink(work), "pack with "+be.Name())
 	defer func() { step.Done(err) }()
-	image, err := w.platformImage(work.Inputs[p.Image], w.platform(p.Platform))
+	image, err := w.platformImage(ctx, work.Inputs[p.Image], w.platform(p.Platform), w.sink(work))
 	if err != nil {
 		return out, fmt.Errorf("pack: %w", err)
 	}

@@ -64,7 +64,11 @@ func (w *Worker) checkPush(ctx context.Context, p Push, s graph.Spec, entry *cac
 // runPush pushes an image. An embedded registry serves the store itself, so
 // that there a push is no more than the tags.
 func (w *Worker) runPush(ctx context.Context, p Push, work graph.Work) (out cache.Output, err error) {
-	image := withAttestations(work.Inputs[p.Image])
+	image, err := w.needInput(ctx, work, p.Image)
+	if err != nil {
+		return out, err
+	}
+	image = withAttestations(image)
 	if !p.Registry.Embedded {
 		res, err := w.Registry.Push(ctx, image, p.target(), w.sink(work))
 		if err != nil {

@@ -35,6 +35,8 @@ type Worker struct {
 	Locked bool
 	// Env is the environment of git, which finds the commits of refs.
 	Env []string
+	// Fetch brings what a shared cache has into the store; nil: there is none.
+	Fetch FetchFunc
 	// Platform is this machine's: "linux/amd64".
 	Platform string
 	// Progress returns where the work of the node at address reports to.

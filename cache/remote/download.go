@@ -84,11 +84,15 @@ func (d *download) once(ctx context.Context) error {
 	}
 	ctx, alive, done := d.client.health.watch(ctx)
 	defer done()
-	header := http.Header{}
+	// A registry serves manifests under a name of their own.
+	header, kind := http.Header{}, "blobs"
+	if isManifest(d.blob) {
+		header, kind = http.Header{"Accept": {d.blob.MediaType}}, "manifests"
+	}
 	if d.writer != nil && d.writer.Size() > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", d.writer.Size()))
 	}
-	resp, err := d.client.request(ctx, transport.PullScope, "blobs", d.blob.Digest.String(), header)
+	resp, err := d.client.request(ctx, transport.PullScope, kind, d.blob.Digest.String(), header)
 	if err != nil {
 		return cause(ctx, err)
 	}

@@ -124,3 +124,37 @@ var (
 	_ dsse.Signer   = signer{}
 	_ dsse.Verifier = verifier{}
 )
+
+// ReadPublicKeys reads what names public keys: one in its text form, or a file
+// of some, one a line, or of one in PEM.
+func ReadPublicKeys(text string, read func(file string) ([]byte, error)) ([]PublicKey, error) {
+	if strings.HasPrefix(text, keyPrefix) {
+		k, err := ParsePublicKey(text)
+		return []PublicKey{k}, err
+	}
+	b, err := read(text)
+	if err != nil {
+		return nil, fmt.Errorf("public key: %w", err)
+	}
+	content := strings.TrimSpace(string(b))
+	if strings.HasPrefix(content, "-----BEGIN") {
+		k, err := ParsePublicKey(content)
+		return []PublicKey{k}, err
+	}
+	var keys []PublicKey
+	for line := range strings.Lines(content) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		k, err := ParsePublicKey(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", text, err)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: there is no public key in it", text)
+	}
+	return keys, nil
+}

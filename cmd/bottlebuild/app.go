@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/remote"
 	"bottlebuild/tasks"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/buildcontext"
@@ -99,6 +100,7 @@ type session struct {
 	*app
 	store  *cache.Store
 	worker *tasks.Worker
+	shared *remote.Cache // nil: there is none
 
 	mu      sync.Mutex
 	builder *buildkit.Builder
@@ -167,6 +169,11 @@ func (s *session) close() {
 	defer s.mu.Unlock()
 	if s.builder != nil {
 		s.builder.Close()
+	}
+	if s.shared != nil {
+		if err := s.shared.Close(); err != nil && !s.rawProgress {
+			fmt.Fprintf(s.stderr, "bottlebuild: what was learnt of the shared cache was not kept: %v\n", err)
+		}
 	}
 	for _, c := range s.closers {
 		c.Close()

@@ -27,12 +27,13 @@ a tenth of its disk. BOTTLEBUILD_CACHE_MAX_AGE and BOTTLEBUILD_CACHE_MAX_SIZE
 change these bounds; "none" lifts one.`,
 		Example: `  bottlebuild cache stat               what takes how much room
   bottlebuild cache prune --dry-run    what would go
-  bottlebuild cache verify             read all of it again`,
+  bottlebuild cache verify             read all of it again
+  bottlebuild cache keygen ci.key      a key to sign what others are to use`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCacheLsCommand(a), newCacheShowCommand(a), newCacheStatCommand(a),
-		newCachePruneCommand(a), newCacheVerifyCommand(a))
+		newCachePruneCommand(a), newCacheVerifyCommand(a), newCacheKeygenCommand(a))
 	for _, c := range cmd.Commands() {
 		c.DisableFlagsInUseLine = true
 		c.Args = usageArgs(c.Args)

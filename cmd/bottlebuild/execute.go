@@ -48,7 +48,23 @@ func (s *session) runner(c *chosen) *graph.Runner {
 	if len(c.forced) > 0 {
 		r.Force = func(n *graph.Node) bool { return c.forced[n] }
 	}
+	s.sharing(r)
 	return r
+}
+
+// planNodes plans nodes, again if what a shared cache promised, and the plan
+// needed, cannot be had.
+func (s *session) planNodes(ctx context.Context, runner *graph.Runner, nodes []*graph.Node) (*graph.Plan, error) {
+	for again := 1; ; again++ {
+		denied := s.denied()
+		plan, err := runner.Plan(ctx, nodes)
+		if err == nil || s.denied() == denied || ctx.Err() != nil {
+			return plan, err
+		}
+		if again == replans {
+			s.shared.StopReading()
+		}
+	}
 }
 
 // execution is one run of the chosen nodes.
@@ -65,11 +81,13 @@ type execution struct {
 }
 
 // planAndExecute runs the nodes, once more if something in the cache turns out
-// to be damaged or gone: it is out of the way by then, and what made it runs. A
+// to be damaged or gone: it is out of the way by then, and what made it runs.
+// What a shared cache has lost is found piece by piece, so that takes a few times. A
 // saved plan is not carried out a second time, since it is another by then.
 func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 	x.reasons = map[string][]graph.Reason{}
-	for again := false; ; again = true {
+	for again := 0; ; again++ {
+		denied := x.denied()
 		plan, err := x.plan(ctx)
 		if err != nil {
 			return nil, err
@@ -90,13 +108,17 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 			return report, err
 		}
 		failure := report.Err()
-		if again || x.saved != nil || ctx.Err() != nil || !errors.Is(failure, cache.ErrDamaged) && !errors.Is(failure, cache.ErrMiss) {
+		last := again > 0 && x.denied() == denied
+		if last || x.saved != nil || ctx.Err() != nil || !errors.Is(failure, cache.ErrDamaged) && !errors.Is(failure, cache.ErrMiss) {
 			return report, nil
 		}
 		if !x.rawProgress {
 			fmt.Fprintf(x.stderr, "bottlebuild: %v\nbottlebuild: what made it runs again\n", failure)
 		}
 		x.verify(report)
+		if again == replans {
+			x.shared.StopReading()
+		}
 	}
 }
 
@@ -104,7 +126,7 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 // it was looked at.
 func (x *execution) plan(ctx context.Context) (*graph.Plan, error) {
 	for {
-		plan, err := x.runner.Plan(ctx, x.chosen.nodes)
+		plan, err := x.planNodes(ctx, x.runner, x.chosen.nodes)
 		grown, werr := x.watch.follow(ctx, x, plan)
 		if err != nil {
 			return nil, planError(err)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/remote"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/buildkit"
 	"bottlebuild/tasks/registry"
@@ -59,7 +60,7 @@ func classify(err error, otherwise int) int {
 		return coded.code
 	case errors.Is(err, buildkit.ErrUnavailable), errors.Is(err, backend.ErrUnavailable), errors.Is(err, registry.ErrUnavailable):
 		return exitUnavailable
-	case errors.Is(err, cache.ErrDamaged):
+	case errors.Is(err, cache.ErrDamaged), errors.Is(err, remote.ErrUntrusted):
 		return exitDamaged
 	}
 	return otherwise

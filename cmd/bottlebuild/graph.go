@@ -91,7 +91,10 @@ func (a *app) graph(ctx context.Context, f *graphFlags, args []string) error {
 			return err
 		}
 		defer s.close()
-		plan, err := s.runner(c).Plan(ctx, c.nodes)
+		if err := s.share(c.file, &f.shared, true); err != nil {
+			return err
+		}
+		plan, err := s.planNodes(ctx, s.runner(c), c.nodes)
 		if err != nil {
 			return planError(err)
 		}

@@ -98,9 +98,12 @@ func (a *app) makePlan(ctx context.Context, f *planFlags, args []string) (planJS
 		return planJSON{}, err
 	}
 	defer s.close()
+	if err := s.share(c.file, &f.shared, true); err != nil {
+		return planJSON{}, err
+	}
 	runner := s.runner(c)
 	runner.Jobs = f.jobs
-	plan, err := runner.Plan(ctx, c.nodes)
+	plan, err := s.planNodes(ctx, runner, c.nodes)
 	if err != nil {
 		return planJSON{}, planError(err)
 	}
@@ -128,7 +131,7 @@ func writePlanTable(w io.Writer, p *planJSON, color bool) error {
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	for _, s := range p.Nodes {
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", s.what(), s.Address, reasonLine(s.Reasons))
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", s.what(), s.Address, resultLine(s))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -188,6 +191,14 @@ func chain(addresses []string) string {
 		addresses = append(append(append([]string{}, addresses[:most/2]...), "…"), addresses[len(addresses)-most/2:]...)
 	}
 	return strings.Join(addresses, " → ")
+}
+
+// resultLine says in a line why a step runs, or where its result is if not here.
+func resultLine(s stepJSON) string {
+	if len(s.Reasons) == 0 && s.Where != "" {
+		return "from " + s.Where
+	}
+	return reasonLine(s.Reasons)
 }
 
 // reasonLine says in a line why a step runs.

@@ -26,6 +26,7 @@ type stepJSON struct {
 	Decision graph.Decision  `json:"decision"`
 	Action   string          `json:"action,omitempty"`
 	Key      *cache.Key      `json:"key,omitempty"`
+	Where    string          `json:"where,omitempty"` // of a hit: the repository of a shared cache that it comes from
 	Reasons  []graph.Reason  `json:"reasons,omitempty"`
 	Estimate *graph.Estimate `json:"estimate,omitempty"`
 }
@@ -61,7 +62,7 @@ func describePlan(r *graph.Runner, p *graph.Plan) planJSON {
 }
 
 func describeStep(s *graph.Step) stepJSON {
-	j := stepJSON{Address: s.Node.Address, Kind: s.Node.Kind, Decision: s.Decision, Action: s.Action, Reasons: s.Reasons}
+	j := stepJSON{Address: s.Node.Address, Kind: s.Node.Kind, Decision: s.Decision, Action: s.Action, Where: s.Where, Reasons: s.Reasons}
 	if !s.Key.IsZero() {
 		j.Key = &s.Key
 	}

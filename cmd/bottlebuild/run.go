@@ -90,7 +90,7 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	start := time.Now()
 	// Whoever reads the file must not take an earlier run's for this one's.
 	if f.metadata != "" {
-		if err := writeMetadata(f.metadata, &graph.Report{}, nil); err != nil {
+		if err := writeMetadata(f.metadata, &graph.Report{}, nil, nil); err != nil {
 			return usageError("--metadata-file: %w", err)
 		}
 	}
@@ -124,6 +124,9 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	}
 	defer release()
 	if err := s.store.Sweep(); err != nil {
+		return err
+	}
+	if err := s.share(c.file, &f.shared, false); err != nil {
 		return err
 	}
 	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read, watch: f.watch}
@@ -165,14 +168,15 @@ func targetsOf(f *selection, args []string) []string {
 func (a *app) finish(ctx context.Context, f *runFlags, x *execution, report *graph.Report, failure error) (outputs map[string]json.RawMessage, err error) {
 	if report == nil { // nothing was tried
 		if f.metadata != "" {
-			failure = errors.Join(failure, writeMetadata(f.metadata, unplanned(failure), nil))
+			failure = errors.Join(failure, writeMetadata(f.metadata, unplanned(failure), nil, nil))
 		}
 		return nil, failure
 	}
+	shared := x.flushShared(ctx, report, f.progress == "quiet" || f.progress == "rawjson")
 	failure = errors.Join(failure, x.worker.Scanner.Save(context.WithoutCancel(ctx)))
 	outputs, diags := x.chosen.file.Outputs(report.Outputs())
 	if f.metadata != "" {
-		failure = errors.Join(failure, writeMetadata(f.metadata, report, outputs))
+		failure = errors.Join(failure, writeMetadata(f.metadata, report, outputs, shared))
 	}
 	switch err := report.Err(); {
 	case failure != nil:

@@ -16,17 +16,19 @@ import (
 var stages = []string{tasks.KindImage, tasks.KindExport, tasks.KindPush, tasks.KindPack, tasks.KindMachine}
 
 // selection are the flags of commands that work on the nodes of a bottle file:
-// which file, and which of its nodes.
+// which file, which of its nodes, and which shared cache.
 type selection struct {
 	fileFlags
 	only    []string
 	until   string
 	force   []string
 	noCache bool
+	shared  cacheFlags
 }
 
 func (f *selection) add(cmd *cobra.Command) {
 	f.fileFlags.add(cmd)
+	f.shared.add(cmd)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.only, "only", nil, "of the targets, only nodes of this `KIND` and what they need: "+strings.Join(stages, ", ")+"; repeatable, or with commas")
 	fl.StringVar(&f.until, "until", "", "leave out every stage after this `KIND`: --until pack boots no machine")

@@ -107,8 +107,11 @@ func (a *app) why(ctx context.Context, f *selection, args []string, recipe, asJS
 		return err
 	}
 	defer s.close()
+	if err := s.share(c.file, &f.shared, true); err != nil {
+		return err
+	}
 	runner := s.runner(c)
-	plan, err := runner.Plan(ctx, c.nodes)
+	plan, err := s.planNodes(ctx, runner, c.nodes)
 	if err != nil {
 		return planError(err)
 	}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/docker/go-units"
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"bottlebuild/cache"
+	"bottlebuild/cache/remote"
+	"bottlebuild/graph"
+	bottlefile "bottlebuild/hcl"
+	"bottlebuild/tasks"
+	"bottlebuild/tasks/progress"
+)
+
+// share makes the session use the shared cache that the flags, the environment
+// or the bottle file name, if any does. With lookOnly nothing is sent to it.
+func (s *session) share(file *bottlefile.File, f *cacheFlags, lookOnly bool) error {
+	conf, err := s.sharedConfig(file, f)
+	if err != nil || len(conf.Remotes) == 0 {
+		return err
+	}
+	conf.Store, conf.Keychain, conf.Platform, conf.LookOnly = s.store, authn.DefaultKeychain, s.worker.Platform, lookOnly
+	conf.Notice = func(text string) {
+		if !s.rawProgress {
+			fmt.Fprintln(s.stderr, "bottlebuild:", text)
+		}
+	}
+	if s.shared, err = remote.New(conf); err != nil {
+		return usageError("%w", err)
+	}
+	s.worker.Fetch = func(ctx context.Context, blobs []cache.Blob, sink progress.Sink) error {
+		return s.shared.Fetch(ctx, blobs, func(name string) remote.Step { return progress.Start(sink, name) })
+	}
+	return nil
+}
+
+// sharing gives a runner the shared cache, if there is one.
+func (s *session) sharing(r *graph.Runner) {
+	if s.shared != nil {
+		r.Shared, r.Shares = s.shared, tasks.Shares
+	}
+}
+
+// replans is how often a plan is made again because what a shared cache promised
+// could not be had, before nothing more is read from it.
+const replans = 3
+
+// denied counts the promises that a shared cache did not keep.
+func (s *session) denied() int {
+	if s.shared == nil {
+		return 0
+	}
+	return s.shared.Denials()
+}
+
+// flushShared sends what is still to be sent, the results that were there before
+// this run as well, and says what the shared cache did.
+func (s *session) flushShared(ctx context.Context, r *graph.Report, quiet bool) {
+	if s.shared == nil {
+		return
+	}
+	if s.shared.Writes() {
+		for _, res := range r.Results {
+			if res.Status != graph.Cached || !tasks.Shares(res.Node.Kind) {
+				continue
+			}
+			if e, err := s.store.Get(res.Key); err == nil { // else it is not here
+				s.shared.Publish(e)
+			}
+		}
+		s.shared.Flush(ctx)
+	}
+	if text := describeStats(s.shared.Stats()); text != "" && !quiet {
+		fmt.Fprintln(s.stderr, "shared cache:", text)
+	}
+}
+
+func bytesText(n int64) string { return units.BytesSize(float64(n)) }
