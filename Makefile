@@ -63,8 +63,12 @@ demo: build example
 demo-down: build
 	$(SUDO) bin/bottlebuild down hello-ada hello-grace clock
 
+# The registry that Debian does not have, for tests: a module of its own.
+bin/registry-v3: testregistry/go.mod testregistry/go.sum
+	$(GO) build -C testregistry -ldflags '-s -w' -o ../$@ github.com/distribution/distribution/v3/cmd/registry
+
 .PHONY: test-setup
-test-setup: example
+test-setup: example bin/registry-v3
 	$(call install,$(TEST_COMMANDS))
 
 # Tests fail, rather than skip, where something that they need is missing.

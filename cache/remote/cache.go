@@ -116,15 +116,12 @@ func (c *Cache) add(r Remote, s Scope) error {
 	if len(trust.Keys) > 0 && !c.conf.Key.IsZero() {
 		trust.Keys = append([]PublicKey{c.conf.Key.Public()}, trust.Keys...)
 	}
-	h := newHealth()
+	h := newHealth(func(why error) {
+		c.notice(fmt.Sprintf("shared cache %s: %v; going on without it", repo.Name(), why))
+	})
 	p := newPolicy(s, trust)
 	n := newRepository(repo, newClient(repo, c.conf.Keychain, r.TLS, h), p, newKnownFile(c.conf.Dir, repo.Name(), p))
 	n.read, n.write, n.project, n.recent = mode.Read, mode.Write, c.conf.Project, c.conf.LookOnly
-	context.AfterFunc(h.ctx, func() {
-		if err := h.err(); errors.Is(err, errGivenUp) {
-			c.notice(fmt.Sprintf("shared cache %s: %v; going on without it", n.name, err))
-		}
-	})
 	if repo.RegistryStr() == name.DefaultRegistry {
 		c.notice(fmt.Sprintf("shared cache %s: Docker Hub limits how many manifests may be asked for; another registry serves a cache better", n.name))
 	}

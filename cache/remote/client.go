@@ -19,6 +19,8 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"bottlebuild/cache"
 )
 
 // TLS says how a registry is spoken to.
@@ -56,7 +58,7 @@ type session struct {
 func newClient(repo name.Repository, keychain authn.Keychain, t TLS, h *health) *client {
 	base := ggcr.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConns, base.MaxIdleConnsPerHost, base.MaxConnsPerHost = connections, connections, connections
-	base.TLSHandshakeTimeout, base.ResponseHeaderTimeout = 2*patience, 0 // health watches over silence
+	base.TLSHandshakeTimeout, base.ResponseHeaderTimeout = 10*time.Second, 0 // health watches over silence
 	if t.Config != nil {
 		base.TLSClientConfig = t.Config.Clone()
 	}
@@ -232,6 +234,9 @@ func (c *client) getManifest(ctx context.Context, scope, ref string) ([]byte, er
 		return nil, cause(ctx, err)
 	case len(b) > maxManifest:
 		return nil, fmt.Errorf("manifest %s is over %d bytes", ref, maxManifest)
+	}
+	if said := resp.Header.Get("Docker-Content-Digest"); said != "" && said != cache.DigestOf(b).String() {
+		return nil, fmt.Errorf("manifest %s: %w", ref, errWrongContent)
 	}
 	return b, nil
 }

@@ -8,17 +8,21 @@ import (
 	"time"
 )
 
-// What a registry may cost, in wall-clock time over one command.
+// limits are what a registry may cost, in wall-clock time over one command.
+type limits struct {
+	// silence is for how long in all it may be silent while something is asked
+	// of it.
+	silence time.Duration
+	// slow is how long lookups may take where answers are slow, and long where
+	// they are quick and many.
+	slow, long time.Duration
+}
+
+var usualLimits = limits{silence: 4 * time.Second, slow: 5 * time.Second, long: 10 * time.Second}
+
 const (
-	// patience is for how long in all a registry may be silent while something
-	// is asked of it.
-	patience = 4 * time.Second
 	// grace is the silence between two answers that costs nothing: round-trips.
 	grace = 100 * time.Millisecond
-	// lookupTime is how long lookups may take where answers are slow, and
-	// longLookups where they are quick and many.
-	lookupTime  = 5 * time.Second
-	longLookups = 10 * time.Second
 	// quick is the mean time of an answer up to which answers are quick.
 	quick = 250 * time.Millisecond
 	// strikes is how many lookups may fail in a row.
@@ -31,8 +35,11 @@ var errGivenUp = errors.New("given up")
 // health decides when a registry is given up for the rest of a command: a dead
 // or slow one may cost a few seconds in all.
 type health struct {
-	ctx    context.Context // done when the registry is given up
-	cancel context.CancelCauseFunc
+	limits   limits
+	gone     func(why error) // told when the registry is given up
+	once     sync.Once
+	ctx      context.Context // done when the registry is given up
+	cancel   context.CancelCauseFunc
 
 	mu          sync.Mutex
 	outstanding int
@@ -50,14 +57,19 @@ type health struct {
 	lookupsEnded error
 }
 
-func newHealth() *health {
-	h := &health{}
+func newHealth(gone func(why error)) *health {
+	h := &health{limits: usualLimits, gone: gone}
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	return h
 }
 
 // giveUp ends everything under way and to come; the first reason counts.
-func (h *health) giveUp(why error) { h.cancel(fmt.Errorf("%w: %w", errGivenUp, why)) }
+func (h *health) giveUp(why error) {
+	h.once.Do(func() {
+		h.gone(why)
+		h.cancel(fmt.Errorf("%w: %w", errGivenUp, why))
+	})
+}
 
 // err returns why the registry was given up, nil if it was not.
 func (h *health) err() error { return context.Cause(h.ctx) }
@@ -99,9 +111,9 @@ func (h *health) alive() {
 
 // arm sets the alarm for when the patience ends. h.mu is held.
 func (h *health) arm() {
-	left := patience - h.spent + grace
+	left := h.limits.silence - h.spent + grace
 	if h.timer == nil {
-		h.timer = time.AfterFunc(left, func() { h.giveUp(fmt.Errorf("it was silent for %s", patience)) })
+		h.timer = time.AfterFunc(left, func() { h.giveUp(fmt.Errorf("it was silent for %s", h.limits.silence)) })
 		return
 	}
 	h.timer.Reset(left)
@@ -138,8 +150,10 @@ func (h *health) lookup() (done func(error), err error) {
 			go h.giveUp(fmt.Errorf("%d lookups failed, the last with: %w", strikes, err))
 		}
 		slow := h.answerTime/time.Duration(h.answers) > quick
-		if h.lookupsEnded == nil && (spent > longLookups || slow && spent > lookupTime) {
-			h.lookupsEnded = fmt.Errorf("%w: its answers take too long", errGivenUp)
+		if h.lookupsEnded == nil && (spent > h.limits.long || slow && spent > h.limits.slow) {
+			why := fmt.Errorf("lookups took %s", spent.Round(100*time.Millisecond))
+			h.lookupsEnded = fmt.Errorf("%w: %w", errGivenUp, why)
+			go h.gone(why)
 		}
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -69,7 +70,8 @@ func (c *client) again(ctx context.Context, op func(context.Context, func()) err
 			}
 			return nil
 		}()
-		if err == nil || ctx.Err() != nil || try == pushTries || !passes(err) {
+		// A token that expired while a body was sent is exchanged on the next try.
+		if err == nil || ctx.Err() != nil || try == pushTries || !passes(err) && status(err) != http.StatusUnauthorized {
 			return err
 		}
 		if perr := c.health.sleep(ctx, wait); perr != nil {

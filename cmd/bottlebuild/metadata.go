@@ -7,6 +7,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/remote"
 	"bottlebuild/graph"
 	"bottlebuild/tasks"
 )
@@ -15,6 +16,8 @@ import (
 type metadata struct {
 	Nodes   map[string]nodeMetadata    `json:"nodes"` // by address
 	Outputs map[string]json.RawMessage `json:"outputs"`
+	// SharedCache is what was moved to and from the shared cache, if there is one.
+	SharedCache *remote.Stats `json:"shared_cache,omitempty"`
 }
 
 type nodeMetadata struct {
@@ -32,8 +35,8 @@ type nodeMetadata struct {
 }
 
 // writeMetadata writes what a run did to a file, atomically.
-func writeMetadata(path string, r *graph.Report, outputs map[string]json.RawMessage) error {
-	m := metadata{Nodes: map[string]nodeMetadata{}, Outputs: outputs}
+func writeMetadata(path string, r *graph.Report, outputs map[string]json.RawMessage, shared *remote.Stats) error {
+	m := metadata{Nodes: map[string]nodeMetadata{}, Outputs: outputs, SharedCache: shared}
 	if m.Outputs == nil {
 		m.Outputs = map[string]json.RawMessage{}
 	}

@@ -47,6 +47,10 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
+// registryV3 is distribution's registry, version 3, which Debian does not have:
+// see testregistry/go.mod.
+var registryV3, _ = filepath.Abs("../../bin/registry-v3")
+
 // TestScripts runs the stories in testdata/script. They need root, runc,
 // docker-registry and skopeo.
 func TestScripts(t *testing.T) {
@@ -57,6 +61,9 @@ func TestScripts(t *testing.T) {
 	}
 	if os.Geteuid() != 0 {
 		missing(t, "this is not run as root")
+	}
+	if _, err := os.Stat(registryV3); err != nil {
+		missing(t, "distribution v3 is not there; build it with: make bin/registry-v3")
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -76,7 +83,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
 			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
-			"reboot": cmdReboot, "together": cmdTogether, "inmachine": cmdInMachine, "address": cmdAddress,
+			"moved": cmdMoved, "example": cmdExample, "reboot": cmdReboot, "together": cmdTogether, "inmachine": cmdInMachine, "address": cmdAddress,
 			"searched": cmdSearched, "found": cmdFound,
 		},
 	})
@@ -207,18 +214,23 @@ func cmdDaemons(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// registry VAR starts Debian's docker-registry and sets VAR to its address, and
-// VAR_PID to its process.
+// registry VAR [v3] starts Debian's docker-registry, or distribution v3, and sets
+// VAR to its address, and VAR_PID to its process. Its data is in .registry, or
+// .registry-v3.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: registry VAR")
+	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "v3" {
+		ts.Fatalf("usage: registry VAR [v3]")
 	}
 	addr := freeAddress(ts)
-	config := ts.MkAbs("docker-registry.yml")
+	program, data := "docker-registry", ".registry"
+	if len(args) == 2 {
+		program, data = registryV3, ".registry-v3"
+	}
+	config := ts.MkAbs(data + ".yml")
 	ts.Check(os.WriteFile(config, fmt.Appendf(nil,
 		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %s}\n",
-		ts.MkAbs(".registry"), addr), 0o600))
-	cmd := exec.Command("docker-registry", "serve", config)
+		ts.MkAbs(data), addr), 0o600))
+	cmd := exec.Command(program, "serve", config)
 	ts.Check(cmd.Start())
 	ts.Defer(func() { cmd.Process.Kill(); cmd.Wait() })
 	for range 200 {
@@ -230,7 +242,40 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	ts.Fatalf("docker-registry does not answer")
+	ts.Fatalf("%s does not answer", program)
+}
+
+// example DIR copies the example, with its server.
+func cmdExample(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: example DIR")
+	}
+	to := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(to, os.DirFS("../../examples")))
+	server, err := os.ReadFile(filepath.Join(tools, "server"))
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(to, "images", "web", "server"), server, 0o755))
+}
+
+// moved FILE fetched|pushed LEAST MOST checks how many bytes a metadata file says
+// were moved to or from the shared cache, and prints that.
+func cmdMoved(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: moved FILE fetched|pushed LEAST MOST")
+	}
+	s := readMetadata(ts, args[0]).SharedCache
+	if s == nil {
+		ts.Fatalf("%s tells of no shared cache", args[0])
+	}
+	n := map[string]int64{"fetched": s.FetchedBytes, "pushed": s.PushedBytes}[args[1]]
+	ts.Logf("%s %d bytes: %+v", args[1], n, *s)
+	least, err := strconv.ParseInt(args[2], 10, 64)
+	ts.Check(err)
+	most, err := strconv.ParseInt(args[3], 10, 64)
+	ts.Check(err)
+	if n < least || n > most {
+		ts.Fatalf("%s %d bytes, want %d to %d", args[1], n, least, most)
+	}
 }
 
 func freeAddress(ts *testscript.TestScript) string {

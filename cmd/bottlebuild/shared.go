@@ -58,9 +58,9 @@ func (s *session) denied() int {
 
 // flushShared sends what is still to be sent, the results that were there before
 // this run as well, and says what the shared cache did.
-func (s *session) flushShared(ctx context.Context, r *graph.Report, quiet bool) {
+func (s *session) flushShared(ctx context.Context, r *graph.Report, quiet bool) *remote.Stats {
 	if s.shared == nil {
-		return
+		return nil
 	}
 	if s.shared.Writes() {
 		for _, res := range r.Results {
@@ -73,9 +73,11 @@ func (s *session) flushShared(ctx context.Context, r *graph.Report, quiet bool) 
 		}
 		s.shared.Flush(ctx)
 	}
-	if text := describeStats(s.shared.Stats()); text != "" && !quiet {
+	stats := s.shared.Stats()
+	if text := describeStats(stats); text != "" && !quiet {
 		fmt.Fprintln(s.stderr, "shared cache:", text)
 	}
+	return &stats
 }
 
 func bytesText(n int64) string { return units.BytesSize(float64(n)) }
