@@ -35,11 +35,11 @@ var errGivenUp = errors.New("given up")
 // health decides when a registry is given up for the rest of a command: a dead
 // or slow one may cost a few seconds in all.
 type health struct {
-	limits   limits
-	gone     func(why error) // told when the registry is given up
-	once     sync.Once
-	ctx      context.Context // done when the registry is given up
-	cancel   context.CancelCauseFunc
+	limits limits
+	gone   func(why error) // told when the registry is given up
+	once   sync.Once
+	ctx    context.Context // done when the registry is given up
+	cancel context.CancelCauseFunc
 
 	mu          sync.Mutex
 	outstanding int

@@ -149,8 +149,7 @@ func (r *repository) putIndex(ctx context.Context, sent func(int64)) error {
 		return err
 	}
 	digest := cache.DigestOf(content)
-	m, err := artifact(IndexType, []v1.Descriptor{{MediaType: IndexBlobType, Digest: hashOf(digest), Size: int64(len(content))}},
-		map[string]string{createdAnnotation: time.Now().UTC().Format(time.RFC3339)}).encode()
+	m, err := indexManifest(content)
 	if err != nil {
 		return err
 	}
@@ -163,6 +162,12 @@ func (r *repository) putIndex(ctx context.Context, sent func(int64)) error {
 	r.known.index = digest
 	r.change()
 	return nil
+}
+
+// indexManifest is the manifest of a snapshot index.
+func indexManifest(content []byte) (rawManifest, error) {
+	layer := v1.Descriptor{MediaType: IndexBlobType, Digest: hashOf(cache.DigestOf(content)), Size: int64(len(content))}
+	return artifact(IndexType, []v1.Descriptor{layer}, map[string]string{createdAnnotation: time.Now().UTC().Format(time.RFC3339)}).encode()
 }
 
 // indexLacks reports whether records of this run are not in the index.
