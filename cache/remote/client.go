@@ -182,8 +182,7 @@ func passes(err error) bool {
 
 func certificateFault(err error) bool {
 	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	return errors.As(err, &certificate) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
+	return errors.As(err, &certificate)
 }
 
 // refuses reports whether an answer means that nothing will be had of this
