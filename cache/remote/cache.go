@@ -59,6 +59,7 @@ type Cache struct {
 	mu      sync.Mutex
 	holders map[cache.Digest][]holder // who names a blob, of what was found
 	seen    map[place]bool            // what holders has
+	sending map[place]bool            // what Publish was given and is not done with
 	denials int
 	noted   map[string]bool
 }
@@ -79,7 +80,7 @@ const pushers = 4
 
 // New checks the configuration; nothing is contacted.
 func New(conf Config) (*Cache, error) {
-	c := &Cache{conf: conf, pushes: make(chan struct{}, pushers), holders: map[cache.Digest][]holder{}, seen: map[place]bool{}, noted: map[string]bool{}}
+	c := &Cache{conf: conf, pushes: make(chan struct{}, pushers), holders: map[cache.Digest][]holder{}, seen: map[place]bool{}, sending: map[place]bool{}, noted: map[string]bool{}}
 	c.pushCtx, c.stopPush = context.WithCancelCause(context.Background())
 	for _, r := range conf.Remotes {
 		if conf.RequireSigned && len(r.Trust.Keys) == 0 && r.Mode.Read {
@@ -164,6 +165,11 @@ func (c *Cache) Find(ctx context.Context, k cache.Key) (*cache.Entry, error) {
 			c.notice(fmt.Sprintf("shared cache %s: a record is not used: %v", r.name, err))
 		default:
 			uncertain = fmt.Errorf("%s: %w", r.name, err)
+			if !errors.Is(err, errGivenUp) { // of which there was a notice
+				r.faultOnce.Do(func() {
+					c.notice(fmt.Sprintf("shared cache %s: a lookup failed, and what is there may be made again: %v", r.name, err))
+				})
+			}
 		}
 	}
 	if uncertain != nil {

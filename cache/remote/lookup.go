@@ -32,6 +32,7 @@ type repository struct {
 	unread atomic.Bool   // no longer asked
 
 	indexOnce sync.Once
+	faultOnce sync.Once // for the notice of the first lookup that failed
 
 	mu      sync.Mutex
 	loaded  bool

@@ -28,7 +28,12 @@ func (c *Cache) Publish(e *cache.Entry) {
 		if !r.write || e.From == r.name || r.has(e.Key) {
 			continue
 		}
+		at := place{r, e.Key}
+		if !c.start(at) {
+			continue // another node does the same work
+		}
 		c.pushing.Go(func() {
+			defer c.end(at)
 			select {
 			case c.pushes <- struct{}{}:
 				defer func() { <-c.pushes }()
@@ -40,6 +45,21 @@ func (c *Cache) Publish(e *cache.Entry) {
 			}
 		})
 	}
+}
+
+// start reports whether nobody sends that entry already.
+func (c *Cache) start(at place) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	under := c.sending[at]
+	c.sending[at] = true
+	return !under
+}
+
+func (c *Cache) end(at place) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.sending, at)
 }
 
 func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) error {

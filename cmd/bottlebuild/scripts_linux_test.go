@@ -130,7 +130,7 @@ func daemonsBelow(dir string) (pids []int) {
 	for _, p := range proc {
 		b, _ := os.ReadFile(p)
 		args := strings.Split(string(b), "\x00")
-		if len(args) > 3 && args[1] == daemonCommand && strings.HasPrefix(args[3], dir) {
+		if len(args) > 3 && args[1] == daemonCommand && strings.HasPrefix(args[3], dir+"/") {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
 			if err == nil {
 				pids = append(pids, pid)
