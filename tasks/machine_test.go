@@ -107,7 +107,13 @@ func (r *remembering) Exec(ctx context.Context, _ string, e backend.Exec) (int, 
 func machineTest(t *testing.T) (*Worker, *remembering) {
 	t.Helper()
 	be := &remembering{machines: map[string]backend.Status{}}
+	store, err := cache.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
 	return &Worker{
+		Store:    store,
 		Records:  Records{Dir: t.TempDir()},
 		Backends: &Backends{Smolvm: able{}, Container: func(string) backend.Backend { return be }},
 		Progress: func(string) progress.Sink { return progress.Discard{} },

@@ -92,7 +92,7 @@ type Recorder struct {
 // [Recorder.Begin] or [Recorder.End].
 func (l Log) Start(project, version string, targets []string, now time.Time) *Recorder {
 	return &Recorder{log: l, run: Run{
-		FormatVersion: formatVersion, ID: now.UTC().Format("20060102T150405") + "-" + strings.ToLower(rand.Text()[:6]),
+		FormatVersion: formatVersion, ID: strings.Replace(now.UTC().Format("20060102T150405.000000"), ".", "", 1) + "-" + strings.ToLower(rand.Text()[:6]),
 		Project: project, Version: version, Targets: targets, Started: now.UTC(), Status: Running,
 		Counts: map[string]int{}, Nodes: []Node{},
 	}}
