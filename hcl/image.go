@@ -1,6 +1,7 @@
 package bottlefile
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +10,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"bottlebuild/tasks"
-	"bottlebuild/tasks/buildkit"
 )
 
 var imageSchema = &BlockSchema{
@@ -17,8 +17,8 @@ var imageSchema = &BlockSchema{
 	Doc: "An image that BuildKit builds, as image.NAME.",
 	Attrs: append([]*AttrSchema{
 		forEachAttr,
-		{Name: "context", Type: cty.String, TypeName: "directory or Git URL", Default: `"."`, InKey: true, Early: true, Doc: "Directory that the build may read, relative to the bottle file; or a Git URL: \"https://example.com/r.git#REF:DIRECTORY\"."},
-		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context."},
+		{Name: "context", Type: cty.DynamicPseudoType, TypeName: "directory, URL or image", Default: `"."`, InKey: true, Early: true, Doc: "What COPY and ADD read from: a directory, relative to the bottle file; a Git URL, \"https://example.com/r.git#REF:DIRECTORY\"; or an image: image.NAME, \"docker-image://REFERENCE\", \"oci-layout://DIRECTORY:TAG\"."},
+		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context; where that is an image, to the bottle file."},
 		{Name: "dockerfile_inline", Type: cty.String, InKey: true, Doc: "Content of the Dockerfile, instead of a file."},
 		{Name: "target", Type: cty.String, InKey: true, Doc: "Stage to build; the last one if unset."},
 		{Name: "args", Type: cty.Map(cty.String), InKey: true, Doc: "Build arguments; null leaves one unset."},
@@ -45,12 +45,8 @@ func (d *decoder) image() tasks.Image {
 	if v, ok := d.text("target"); ok {
 		p.Target = v.AsString()
 	}
-	var ok bool
-	if p.Remote, ok = d.gitContext(); !ok {
-		p.Context, ok = d.contextDir()
-	}
-	if !ok {
-		p.Contexts = d.contexts()
+	p.Contexts = d.contexts()
+	if !d.mainContext(&p) {
 		return p
 	}
 	inline, isInline := d.text("dockerfile_inline")
@@ -62,26 +58,9 @@ func (d *decoder) image() tasks.Image {
 	case p.Remote != "":
 		p.Dockerfile = d.remoteDockerfile()
 	case d.unset("dockerfile_inline"):
-		p.Dockerfile = d.dockerfile(p.Context)
+		p.Dockerfile = d.dockerfile(cmp.Or(p.Context, d.ev.f.opts.Dir))
 	}
-	p.Contexts = d.contexts()
 	return p
-}
-
-// gitContext returns the context if it is a Git URL.
-func (d *decoder) gitContext() (string, bool) {
-	v, ok := d.text("context")
-	if !ok {
-		return "", false
-	}
-	_, ok, err := buildkit.ParseGit(v.AsString())
-	if !ok {
-		return "", false
-	}
-	if err != nil {
-		d.fault(v, "Invalid Git URL", "%s is %s: %s.", v.name(), v.quote(), err)
-	}
-	return v.AsString(), true
 }
 
 // remoteDockerfile returns the path of a Dockerfile in a Git repository.
@@ -94,31 +73,6 @@ func (d *decoder) remoteDockerfile() string {
 		d.fault(v, "Invalid path", "%s is %s; where the context is a Git repository it is a path in it.", v.name(), v.quote())
 	}
 	return v.AsString()
-}
-
-// CanBeContext tells whether a text is the path of a directory or a Git URL, of
-// which one is the context of an image.
-func CanBeContext(s string) bool {
-	_, git, _ := buildkit.ParseGit(s)
-	return git || !strings.Contains(s, "://") && !strings.HasPrefix(s, "git@")
-}
-
-// contextDir returns the absolute path of the context, which is there.
-func (d *decoder) contextDir() (string, bool) {
-	v, ok := d.text("context")
-	if !ok {
-		return d.ev.f.opts.Dir, d.unset("context")
-	}
-	s := v.AsString()
-	if scheme, _, ok := strings.Cut(s, "://"); ok && (scheme+"://" == layoutScheme || scheme == "docker-image") {
-		d.fault(v, "Context is not a directory", "%s is an image, and the context is a directory or a Git URL. Name it beside the context, contexts = { files = %s }, and read from it with COPY --from=files.", v.quote(), v.quote())
-		return "", false
-	}
-	if !CanBeContext(s) {
-		d.fault(v, "Context is not a directory", "%s is a URL of no Git repository. The context is a directory or a Git URL, which ends in .git before its \"#REF:DIRECTORY\"; an archive is unpacked by the Dockerfile: ADD --unpack=true URL /src/.", v.quote())
-		return "", false
-	}
-	return d.directory(v)
 }
 
 // directory returns the absolute path of a directory that is there.

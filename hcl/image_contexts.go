@@ -7,6 +7,7 @@ import (
 
 	"bottlebuild/cache"
 	"bottlebuild/tasks"
+	"bottlebuild/tasks/buildkit"
 	"bottlebuild/tasks/layout"
 )
 
@@ -34,6 +35,10 @@ func (d *decoder) contexts() map[string]tasks.Context {
 			d.fault(whole, "Invalid name in contexts", "The name of a context is empty.")
 			continue
 		}
+		if strings.EqualFold(name, buildkit.MainContext) || strings.EqualFold(name, "scratch") {
+			d.fault(value{Value: v, attr: a, key: name}, "Invalid name in contexts", "%q means something of its own in Dockerfiles. Give the context another name; what COPY and ADD read from is the attribute context.", name)
+			continue
+		}
 		if c, ok := d.namedContext(e, a, name); ok {
 			contexts[name] = c
 		}
@@ -54,22 +59,12 @@ func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context
 		return tasks.Context{}, false
 	}
 	s := v.AsString()
-	scheme, rest, isURL := strings.Cut(s, "://")
 	switch {
 	case strings.HasPrefix(s, "target:"):
 		d.fault(v, "Invalid context", "%s: an image of this file is referred to without quotes, as image.%s.", v.name(), strings.TrimPrefix(s, "target:"))
 		return tasks.Context{}, false
-	case isURL && scheme == "docker-image":
-		if why := referenceFault(rest); why != "" {
-			d.fault(v, "Invalid image reference", "%s: %s in %s.", v.name(), why, v.quote())
-			return tasks.Context{}, false
-		}
-		return tasks.Context{Ref: s}, true
-	case isURL && scheme+"://" == layoutScheme:
-		image, ok := d.layoutImage(v, rest)
-		return tasks.Context{Layout: image}, ok
-	case isURL || strings.HasPrefix(s, "git@"):
-		return tasks.Context{Ref: s}, true
+	case strings.Contains(s, "://") || strings.HasPrefix(s, "git@"):
+		return d.contextURL(v)
 	case s == "":
 		d.fault(v, "Empty value", "%s is empty. It is an image, a directory or a URL.", v.name())
 		return tasks.Context{}, false
@@ -78,8 +73,27 @@ func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context
 	return tasks.Context{Dir: dir}, ok
 }
 
-// layoutScheme begins the name of an image in an OCI image layout.
-const layoutScheme = "oci-layout://"
+// What the URLs of images begin with, as BuildKit has them.
+const (
+	layoutScheme = "oci-layout://"
+	dockerScheme = "docker-image://"
+)
+
+// contextURL reads the URL of an image, or one that BuildKit reads.
+func (d *decoder) contextURL(v value) (tasks.Context, bool) {
+	s := v.AsString()
+	if name, ok := strings.CutPrefix(s, layoutScheme); ok {
+		image, ok := d.layoutImage(v, name)
+		return tasks.Context{Layout: image}, ok
+	}
+	if ref, ok := strings.CutPrefix(s, dockerScheme); ok {
+		if why := referenceFault(ref); why != "" {
+			d.fault(v, "Invalid image reference", "%s: %s in %s.", v.name(), why, v.quote())
+			return tasks.Context{}, false
+		}
+	}
+	return tasks.Context{Ref: s}, true
+}
 
 // layoutImage reads PATH[:TAG][@DIGEST], an image that is there.
 func (d *decoder) layoutImage(v value, name string) (*tasks.LayoutImage, bool) {

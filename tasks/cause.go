@@ -1,10 +1,12 @@
 package tasks
 
 import (
+	"cmp"
 	"strings"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
+	"bottlebuild/tasks/buildkit"
 )
 
 // The causes for which nodes run, beside those of package graph.
@@ -66,19 +68,19 @@ func causeOf(s graph.Spec, c cache.Change) graph.Cause {
 		return CauseTool
 	case "secrets":
 		return CauseSecret
-	case "dockerfile", "context", "file":
+	case "dockerfile", "file":
 		return CauseFile
 	case "image", "pack":
 		return CauseInput
-	case "contexts":
+	case "context", "contexts":
 		if p, ok := s.Params.(Image); ok {
-			switch named := p.Contexts[rest]; {
+			switch named := p.Contexts[cmp.Or(rest, buildkit.MainContext)]; {
 			case named.Image != "":
 				return CauseInput
-			case named.Dir != "":
-				return CauseFile
 			case named.Ref != "" || named.Layout != nil:
 				return CauseBase
+			case named.Dir != "" || rest == "":
+				return CauseFile
 			}
 		}
 	}

@@ -52,7 +52,7 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 	}
 	var reasons []graph.Reason
 	for _, name := range slices.Sorted(maps.Keys(trees)) {
-		if treeComponent(name) != c.Component {
+		if contextComponent(name) != c.Component {
 			continue
 		}
 		dir := p.Context

@@ -57,11 +57,11 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 			if err := w.needConfigs(ctx, image); err != nil {
 				return err
 			}
-			r.AddDigest("contexts."+name, image.Digest)
+			r.AddDigest(contextComponent(name), image.Digest)
 		case c.Ref != "":
-			r.Add("contexts."+name, c.Ref)
+			r.Add(contextComponent(name), c.Ref)
 		case c.Layout != nil:
-			r.AddDigest("contexts."+name, def.Contexts[name].Image.Digest)
+			r.AddDigest(contextComponent(name), def.Contexts[name].Image.Digest)
 		}
 	}
 	if !complete {
@@ -91,13 +91,13 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 		return err
 	}
 	for name, t := range trees {
-		r.AddDigest(treeComponent(name), t.Digest)
+		r.AddDigest(contextComponent(name), t.Digest)
 	}
 	return nil
 }
 
-// treeComponent names the component that is the digest of a directory.
-func treeComponent(context string) string {
+// contextComponent names the component that says what a context is.
+func contextComponent(context string) string {
 	if context == buildkit.MainContext {
 		return "context"
 	}

@@ -1,6 +1,9 @@
 package tasks
 
 import (
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/crane"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -16,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"bottlebuild/cache"
 	"bottlebuild/graph"
 )
 
@@ -116,5 +122,59 @@ func TestLayoutContext(t *testing.T) {
 	must(t, os.Remove(filepath.Join(string(dir), "blobs", "sha256", config.Hex)))
 	if _, _, err := describe(t, newWorker(b, openStore(t)), image("lost", "multi")); err == nil || !strings.Contains(err.Error(), "config of manifest") {
 		t.Errorf("a config that is not there: %v", err)
+	}
+}
+
+// TestImageAsContext reads from images what COPY and ADD name no other source for.
+func TestImageAsContext(t *testing.T) {
+	b, store, arch := startBuilder(t), openStore(t), runtime.GOARCH
+	dir, err := layout.Write(filepath.Join(t.TempDir(), "layout"), empty.Index)
+	must(t, err)
+	tagged(t, dir, layoutImage(t, "old", arch), "v1")
+	main := func(c Context) Image {
+		return Image{
+			Reproducible: true, DockerfileInline: "FROM scratch\nCOPY base /copied\nADD --chmod=600 ba* /added/\n",
+			Contexts: map[string]Context{"context": c},
+		}
+	}
+	local := main(Context{Layout: &LayoutImage{Dir: string(dir), Tag: "v1"}})
+	key, old, files := buildFiles(t, newWorker(b, store), local)
+	if diff := cmp.Diff(map[string]string{"copied": "old", "added/base": "old"}, files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	tagged(t, dir, layoutImage(t, "new", arch), "v1")
+	if moved, _, files := buildFiles(t, newWorker(b, store), local); moved == key || files["copied"] != "new" {
+		t.Errorf("the tag has moved: another key %v, files %v", moved != key, files)
+	}
+
+	// An image of the store, and the same one in a registry.
+	w := newWorker(b, store)
+	linked := main(Context{Image: "image.first"})
+	linked.DockerfileInline = "FROM scratch\nCOPY copied /again\n"
+	inputs := graph.Inputs{"image.first": old}
+	recipe := cache.NewRecipe(KindImage)
+	must(t, w.Describe(t.Context(), graph.Spec{Address: "image.x", Params: linked, Inputs: inputs, Known: true}, recipe))
+	if text := string(recipe.Text()); !strings.Contains(text, old.Digest.String()) {
+		t.Errorf("the recipe has no digest of the context:\n%s", text)
+	}
+	out, err := w.runImage(t.Context(), linked, graph.Work{Address: "image.x", Key: recipe.Key(), Inputs: inputs})
+	must(t, err)
+	if again := filesOf(t, store, out); again["again"] != "old" {
+		t.Errorf("from an image of the store: %v", again)
+	}
+	reg := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(reg.Close)
+	ref := strings.TrimPrefix(reg.URL, "http://") + "/files:v1"
+	must(t, crane.Push(layoutImage(t, "remote", arch), ref))
+	remote, _, files := buildFiles(t, newWorker(b, store), main(Context{Ref: "docker-image://" + ref}))
+	if files["copied"] != "remote" {
+		t.Errorf("from a registry: %v", files)
+	}
+	must(t, crane.Push(layoutImage(t, "moved", arch), ref))
+	if moved, _, files := buildFiles(t, newWorker(b, store), main(Context{Ref: "docker-image://" + ref})); moved == remote || files["copied"] != "moved" {
+		t.Errorf("the tag has moved in the registry: another key %v, files %v", moved != remote, files)
+	}
+	if locked, undecided, err := newWorker(b, store).Lock(t.Context(), []*graph.Node{imageNode(main(Context{Ref: "docker-image://" + ref}))}); err != nil || len(locked) != 1 || len(undecided) > 0 {
+		t.Errorf("lock: %v, undecided %q, error %v", locked, undecided, err)
 	}
 }

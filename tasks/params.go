@@ -21,14 +21,14 @@ const (
 // taken from a registry as it is: then only Ref and Platforms count.
 type Image struct {
 	Ref              string               // image reference; empty for a build
-	Context          string               // absolute path of the directory; empty with Remote
+	Context          string               // absolute path of the directory; empty with Remote, or if Contexts has an image by the name "context"
 	Remote           string               `json:",omitempty"` // context in a Git repository: "https://example.com/r.git#main:dir"
 	Dockerfile       string               // absolute path, or relative in Remote; empty with DockerfileInline
 	DockerfileInline string               // content; empty with Dockerfile
 	Target           string               // stage; empty: the last
 	Args             map[string]string    // build arguments
 	Labels           map[string]string    // labels of the image config
-	Contexts         map[string]Context   // named contexts
+	Contexts         map[string]Context   // named contexts; "context" is an image that is the main one
 	Secrets          map[string]SecretRef `json:",omitempty"` // for RUN --mount=type=secret, by id
 	Annotations      map[string]string    `json:",omitempty"` // of the manifest, or where a prefix says: "index:"
 	Attest           map[string]string    `json:",omitempty"` // attestations to make: options by type, "mode=max"
@@ -52,7 +52,7 @@ type Image struct {
 	Sensitive []string `json:",omitempty"`
 }
 
-// Context is a named build context; exactly one field is set.
+// Context is a build context beside directories; exactly one field is set.
 type Context struct {
 	Image string `json:",omitempty"` // address of an image node
 	Dir   string `json:",omitempty"` // absolute path

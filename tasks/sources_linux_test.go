@@ -95,12 +95,18 @@ func buildFiles(t *testing.T, w *Worker, p Image) (cache.Key, cache.Output, map[
 	must(t, err)
 	out, err := w.runImage(t.Context(), p, graph.Work{Address: "image.x", Key: key})
 	must(t, err)
+	return key, out, filesOf(t, w.Store, out)
+}
+
+// filesOf returns the files of an image of the store, content by path.
+func filesOf(t *testing.T, store *cache.Store, image cache.Output) map[string]string {
+	t.Helper()
 	files := map[string]string{}
-	for _, b := range out.Blobs {
+	for _, b := range image.Blobs {
 		if b.Name != "layer" {
 			continue
 		}
-		f, err := os.Open(w.Store.BlobPath(b.Digest))
+		f, err := os.Open(store.BlobPath(b.Digest))
 		must(t, err)
 		tr := tar.NewReader(f)
 		if b.MediaType != string(types.OCIUncompressedLayer) {
@@ -123,7 +129,7 @@ func buildFiles(t *testing.T, w *Worker, p Image) (cache.Key, cache.Output, map[
 		}
 		f.Close()
 	}
-	return key, out, files
+	return files
 }
 
 // TestRemoteSources has Git refs and URLs be resolved before a build, pinned, and

@@ -129,7 +129,7 @@ func (w *imageWriter) attribute(name string, as []*hclsyntax.Attribute) error {
 			return nil
 		}
 		if name == "context" && !bottlefile.CanBeContext(s) {
-			return fmt.Errorf("a context is a directory or a Git URL; other URLs can be named contexts")
+			return fmt.Errorf("a context is a directory, an image or a Git URL; other URLs can be named contexts")
 		}
 	case "network":
 		switch literal(a.Expr) {

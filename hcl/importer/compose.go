@@ -82,7 +82,7 @@ func (c *compose) image(s types.ServiceConfig) {
 	if bottlefile.CanBeContext(build.Context) {
 		b.set("context", quote(c.relative(build.Context)))
 	} else {
-		c.left(b, s, "its context "+build.Context+" is left out: a context is a directory or a Git URL; other URLs can be named contexts")
+		c.left(b, s, "its context "+build.Context+" is left out: a context is a directory, an image or a Git URL; other URLs can be named contexts")
 	}
 	if build.DockerfileInline != "" {
 		b.set("dockerfile_inline", quote(build.DockerfileInline))

@@ -16,7 +16,8 @@ import (
 )
 
 // MainContext is the name of the build context that COPY and ADD read from, in
-// maps where named contexts stand beside it. No named context can be called so.
+// maps where named contexts stand beside it. As a named context it is an image in
+// the store or a registry that COPY and ADD read from.
 const MainContext = "context"
 
 // Definition is a Dockerfile with all that decides how it is translated. The
@@ -30,8 +31,8 @@ type Definition struct {
 	Labels     map[string]string
 	Platforms  []string // "linux/arm64"; empty: that of the builder
 	Contexts   map[string]Context
-	// Main is the main context in a Git repository, as a URL; empty: a directory
-	// of this machine.
+	// Main is the main context in a Git repository, as a URL; empty: Contexts has
+	// it by the name [MainContext], or it is a directory of this machine.
 	Main string `json:",omitempty"`
 	// What steps that run a program find around them.
 	Network  string            // "sandbox", "none" or "host"; empty: the builder's default
@@ -74,7 +75,8 @@ func (d *Definition) check() error {
 		if set != 1 {
 			return fmt.Errorf("context %q: it must be one of a directory, an image and a reference, and is %d of them", name, set)
 		}
-		if strings.EqualFold(name, MainContext) || strings.EqualFold(name, "scratch") {
+		main := name == MainContext && !c.Dir
+		if strings.EqualFold(name, MainContext) && !main || strings.EqualFold(name, "scratch") {
 			return fmt.Errorf("context %q: this name is taken by Dockerfiles themselves", name)
 		}
 	}
@@ -179,7 +181,7 @@ func mountOf(context string) string {
 // the main one included.
 func (d *Definition) dirs() map[string]string {
 	m := map[string]string{}
-	if d.Main == "" {
+	if d.Main == "" && !d.mainIsImage() {
 		m[MainContext] = MainContext
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Contexts)) {
@@ -188,4 +190,10 @@ func (d *Definition) dirs() map[string]string {
 		}
 	}
 	return m
+}
+
+// mainIsImage tells whether the main context is an image.
+func (d *Definition) mainIsImage() bool {
+	_, ok := d.Contexts[MainContext]
+	return ok
 }

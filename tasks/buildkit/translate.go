@@ -36,12 +36,17 @@ func (d *Definition) translate(ctx context.Context, c client.Client) (*client.Re
 			}, rule, msg)
 		},
 	}
-	built, err := ui.Build(ctx, func(ctx context.Context, platform *ocispecs.Platform, i int) (*dockerui.BuildResult, error) {
+	built, err := ui.Build(ctx, func(ctx context.Context, platform *ocispecs.Platform, i int) (_ *dockerui.BuildResult, err error) {
 		opt := opt
 		opt.BuildArgs = maps.Clone(opt.BuildArgs)
 		opt.TargetPlatform = platform
 		if i > 0 {
 			opt.Warn = nil // it has been said
+		}
+		if d.mainIsImage() {
+			if opt.Client, err = withMainImage(ctx, ui, c, platform); err != nil {
+				return nil, err
+			}
 		}
 		image, err := dockerfile2llb.Dockerfile2LLB(ctx, d.Dockerfile, opt)
 		if err != nil {
@@ -65,6 +70,34 @@ func (d *Definition) translate(ctx context.Context, c client.Client) (*client.Re
 		return nil, d.withSource(err)
 	}
 	return built.Finalize()
+}
+
+// mainImage gives a frontend its main context as an input, which is how dockerui
+// takes one that is neither a directory nor a URL.
+type mainImage struct {
+	client.Client
+	files llb.State
+}
+
+// withMainImage returns ui with the image that is its context of the name
+// [MainContext] as its main one, for a platform.
+func withMainImage(ctx context.Context, ui *dockerui.Client, c client.Client, platform *ocispecs.Platform) (*dockerui.Client, error) {
+	if platform == nil && len(ui.BuildPlatforms) > 0 {
+		platform = &ui.BuildPlatforms[0]
+	}
+	named, err := ui.NamedContext(MainContext, dockerui.ContextOpt{Platform: platform})
+	if err != nil {
+		return nil, err
+	}
+	files, _, err := named.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load context: %w", err)
+	}
+	return dockerui.NewClient(mainImage{c, *files})
+}
+
+func (m mainImage) Inputs(context.Context) (map[string]llb.State, error) {
+	return map[string]llb.State{MainContext: m.files}, nil
 }
 
 // warn reports what the linter found. That it fails is no reason to fail.

@@ -26,11 +26,24 @@ image "i" {
   contexts = { x = "oci-layout://:v1" } # error: without a directory
 }
 image "j" {
-  context = "oci-layout://layouts/good" # error: COPY --from=files
+  context = "oci-layout://layouts/godo" # error: Did you mean "good"?
 }
 image "k" {
-  context = "docker-image://alpine" # error: COPY --from=files
+  context = "docker-image://Alpine" # error: is in lower case
 }
 image "l" {
   contexts = { x = "oci-layout://src/main.c" } # error: not a directory
+}
+image "m" {
+  context    = image.a
+  dockerfile = "Dockerfil" # error: Did you mean "Dockerfile"?
+}
+image "n" {
+  context = [image.a] # error: context is a string
+}
+image "o" {
+  context = "oci-layout://layouts/good:v1"
+  contexts = {
+    Context = "./src" # error: means something of its own in Dockerfiles
+  }
 }

@@ -22,6 +22,16 @@ registry "plain" {
   insecure = true
 }
 
+# Its Dockerfile is beside the bottle file.
+image "from_image" {
+  context = image.all
+}
+
+image "from_registry" {
+  context           = "docker-image://docker.io/library/node:22"
+  dockerfile_inline = "FROM scratch\nCOPY etc/passwd /\n"
+}
+
 # Every attribute of an image.
 image "all" {
   context           = "images/base"
