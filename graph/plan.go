@@ -279,5 +279,14 @@ func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) error {
 	return nil
 }
 
+// Seconds is how long the step's work took when it was last done, or should take;
+// 0 is not known.
+func (s *Step) Seconds() float64 {
+	if s.Decision == Hit {
+		return s.saved.Seconds()
+	}
+	return s.Estimate.Seconds
+}
+
 // String is the decision with its address, for messages of tests.
 func (s *Step) String() string { return fmt.Sprintf("%s %s", s.Decision, s.Node.Address) }

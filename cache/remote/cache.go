@@ -32,6 +32,9 @@ type Config struct {
 	// LookOnly is for plans: nothing is sent, and what had no record a minute ago
 	// has none.
 	LookOnly bool
+	// Fresh asks registries for every record, whatever is known of them: a record
+	// may have been removed since.
+	Fresh bool
 	// Notice receives what users should know, such as that a registry was given up.
 	Notice func(string)
 }
@@ -122,7 +125,7 @@ func (c *Cache) add(r Remote, s Scope) error {
 	})
 	p := newPolicy(s, trust)
 	n := newRepository(repo, newClient(repo, c.conf.Keychain, r.TLS, h), p, newKnownFile(c.conf.Dir, repo.Name(), p))
-	n.read, n.write, n.project, n.recent = mode.Read, mode.Write, c.conf.Project, c.conf.LookOnly
+	n.read, n.write, n.project, n.recent, n.fresh = mode.Read, mode.Write, c.conf.Project, c.conf.LookOnly, c.conf.Fresh
 	if repo.RegistryStr() == name.DefaultRegistry {
 		c.notice(fmt.Sprintf("shared cache %s: Docker Hub limits how many manifests may be asked for; another registry serves a cache better", n.name))
 	}

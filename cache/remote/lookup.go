@@ -28,6 +28,8 @@ type repository struct {
 	read, write bool
 	// recent takes a miss of the last minute for a miss.
 	recent bool
+	// fresh believes only what was asked for in this run.
+	fresh  bool
 	slots  chan struct{} // for lookups
 	unread atomic.Bool   // no longer asked
 
@@ -85,6 +87,8 @@ func (r *repository) recall(k cache.Key) (*cache.Entry, error) {
 	rec, there := r.known.records[k]
 	at, missed := r.known.misses[k]
 	denied := r.denied[k]
+	there = there && (!r.fresh || r.used[k])
+	missed = missed && r.recent && !r.fresh
 	r.mu.Unlock()
 	now := time.Now()
 	switch {
@@ -97,7 +101,7 @@ func (r *repository) recall(k cache.Key) (*cache.Entry, error) {
 			return e, nil
 		}
 		r.forget(k)
-	case missed && r.recent && now.Sub(time.Unix(at, 0)) < missAge:
+	case missed && now.Sub(time.Unix(at, 0)) < missAge:
 		return nil, errNoRecord
 	}
 	return nil, nil

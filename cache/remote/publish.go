@@ -20,12 +20,33 @@ func (c *Cache) Writes() bool {
 	return false
 }
 
+// Reads reports whether anything is ever looked for.
+func (c *Cache) Reads() bool {
+	for _, r := range c.repos {
+		if r.read {
+			return true
+		}
+	}
+	return false
+}
+
+// Stored reports whether every registry that may be written to is known to have a
+// valid record of k.
+func (c *Cache) Stored(k cache.Key) bool {
+	for _, r := range c.repos {
+		if r.write && !r.has(k) {
+			return false
+		}
+	}
+	return true
+}
+
 // Publish sends an entry whose blobs are in the store to the registries that may
 // be written to and have no valid record of it. It returns at once; [Cache.Flush]
 // waits. A failure is told as a notice and is nobody's error.
 func (c *Cache) Publish(e *cache.Entry) {
 	for _, r := range c.repos {
-		if !r.write || e.From == r.name || r.has(e.Key) {
+		if !r.write || e.From == r.name && !r.fresh || r.has(e.Key) {
 			continue
 		}
 		at := place{r, e.Key}

@@ -78,6 +78,37 @@ type execution struct {
 	record  *history.Recorder
 	reasons map[string][]graph.Reason
 	watch   *watch // or nil
+	release func() // ends the protection of what was found in the cache
+}
+
+// start opens what a run of the chosen nodes needs; end gives it back.
+func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end func(), err error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	x = &execution{session: s, chosen: c, mode: f.progress, saved: saved, watch: f.watch, release: func() {}}
+	end = func() { x.release(); s.close() }
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	// What is found in the cache stays there for as long as this run needs it.
+	release, err := s.store.Hold()
+	if err != nil {
+		return nil, nil, err
+	}
+	x.release = release
+	if err := s.store.Sweep(); err != nil {
+		return nil, nil, err
+	}
+	if err := s.share(c.file, &f.shared, false); err != nil {
+		return nil, nil, err
+	}
+	x.runner = s.runner(c)
+	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
+	return x, end, nil
 }
 
 // planAndExecute runs the nodes, once more if something in the cache turns out

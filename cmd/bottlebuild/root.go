@@ -45,7 +45,7 @@ by what it was made from: what has not changed does not run again.`,
 	f.StringVar(&a.builderTLS.Cert, "builder-tls-cert", "", "file with the client certificate for the builder")
 	f.StringVar(&a.builderTLS.Key, "builder-tls-key", "", "file with the client key for the builder")
 	root.AddCommand(
-		newRunCommand(a), newPlanCommand(a), newLockCommand(a), newWhyCommand(a), newRunsCommand(a), newGraphCommand(a), newValidateCommand(a),
+		newRunCommand(a), newPlanCommand(a), newWarmCommand(a), newLockCommand(a), newWhyCommand(a), newRunsCommand(a), newGraphCommand(a), newValidateCommand(a),
 		newPsCommand(a), newExecCommand(a), newShellCommand(a), newLogsCommand(a), newCpCommand(a), newInspectCommand(a),
 		newStartCommand(a), newStopCommand(a), newDownCommand(a),
 		newDoctorCommand(a), newCacheCommand(a), newInitCommand(a), newListCommand(a), newEvalCommand(a), newFmtCommand(a), newSchemaCommand(a), newVersionCommand(a), newDocsCommand(a), newDaemonCommand(a),

@@ -63,13 +63,19 @@ verification failed, 130 interrupted.`,
 	a.addLocked(cmd)
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.again, "watch", "w", false, "run again whenever a file changes that counts, until interrupted")
-	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: "+strings.Join(progressModes, ", "))
+	f.addWork(cmd)
 	fl.StringVar(&f.metadata, "metadata-file", "", "write what was done, and the outputs, to this file as JSON")
-	addJobs(cmd, &f.jobs)
 	fl.BoolVar(&f.keepGoing, "keep-going", false, "go on with what does not depend on a node that failed")
+	return cmd
+}
+
+// addWork adds the flags that say how work is done.
+func (f *runFlags) addWork(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: "+strings.Join(progressModes, ", "))
+	addJobs(cmd, &f.jobs)
 	fl.DurationVar(&f.timeout, "node-timeout", 0, "fail a node that takes longer than this; 0 is no limit")
 	fl.IntVar(&f.retries, "retries", 0, "try a node that failed this many times again")
-	return cmd
 }
 
 func addJobs(cmd *cobra.Command, jobs *int) {
@@ -112,26 +118,13 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := a.open()
+	x, end, err := a.start(c, f, saved)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	// What is found in the cache stays there for as long as this run needs it.
-	release, err := s.store.Hold()
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := s.store.Sweep(); err != nil {
-		return err
-	}
-	if err := s.share(c.file, &f.shared, false); err != nil {
-		return err
-	}
-	x := &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, in: sel.read, watch: f.watch}
-	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
-	x.record = s.history().Start(c.file.Project(), version(), targetsOf(&sel, args), start)
+	defer end()
+	x.record = x.history().Start(c.file.Project(), version(), targetsOf(&sel, args), start)
+	x.in = sel.read
 	endGroup := a.job().Group("bottlebuild run " + c.file.Project())
 	report, err := x.planAndExecute(ctx)
 	endGroup()
@@ -149,8 +142,8 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	release()
-	s.trim(ctx)
+	x.release()
+	x.trim(ctx)
 	return a.printOutputs(outputs)
 }
 

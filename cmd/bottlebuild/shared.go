@@ -23,6 +23,7 @@ func (s *session) share(file *bottlefile.File, f *cacheFlags, lookOnly bool) err
 		return err
 	}
 	conf.Store, conf.Keychain, conf.Platform, conf.LookOnly = s.store, authn.DefaultKeychain, s.worker.Platform, lookOnly
+	conf.Fresh = f.fresh
 	conf.Notice = func(text string) {
 		if !s.rawProgress {
 			fmt.Fprintln(s.stderr, "bottlebuild:", text)

@@ -40,6 +40,7 @@ type cacheFlags struct {
 	trust         []string
 	signKey       string
 	requireSigned bool
+	fresh         bool // no flag: as of [remote.Config]
 }
 
 func (f *cacheFlags) add(cmd *cobra.Command) {

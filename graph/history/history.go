@@ -344,28 +344,3 @@ func (l Log) alive(id string) bool {
 	free, err := lock.TryRLock()
 	return err == nil && !free
 }
-
-// Typical returns, by kind, the middle of what work took in the records; runs
-// are looked at until there is enough of it.
-func (l Log) Typical() (map[string]graph.Estimate, error) {
-	const runs, enough = 20, 50
-	seconds, bytes := map[string][]float64{}, map[string][]int64{}
-	n := 0
-	err := l.Runs("", func(r *Run) bool {
-		for _, node := range r.Nodes {
-			if node.Status == graph.Ran && len(seconds[node.Kind]) < enough {
-				seconds[node.Kind] = append(seconds[node.Kind], node.Seconds)
-				bytes[node.Kind] = append(bytes[node.Kind], node.Bytes)
-			}
-		}
-		n++
-		return n < runs
-	})
-	typical := map[string]graph.Estimate{}
-	for kind, s := range seconds {
-		slices.Sort(s)
-		slices.Sort(bytes[kind])
-		typical[kind] = graph.Estimate{Seconds: s[len(s)/2], Bytes: bytes[kind][len(s)/2]}
-	}
-	return typical, err
-}

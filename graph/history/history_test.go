@@ -164,3 +164,14 @@ func TestTypicalIsTheMiddle(t *testing.T) {
 		t.Errorf("typical: %v, %v", typical, err)
 	}
 }
+
+func TestDurations(t *testing.T) {
+	l := Log{Dir: filepath.Join(t.TempDir(), "runs")}
+	add(t, l, "p", 0, result("a", graph.Ran, 9), result("b", graph.Ran, 2))
+	add(t, l, "p", time.Minute, result("a", graph.Ran, 3), result("b", graph.Failed, 70), result("c", graph.Cached, 0))
+	add(t, l, "other", time.Hour, result("a", graph.Ran, 50))
+	got, err := l.Durations("p")
+	if diff := cmp.Diff(map[string]float64{"a": 3, "b": 2}, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
