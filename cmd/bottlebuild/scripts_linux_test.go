@@ -35,7 +35,8 @@ func testMain(m *testing.M) int {
 	tools = dir
 	for name, pkg := range map[string]string{
 		"bottlebuild": ".", "server": "../../examples/server", "fakesmolvm": "../../tasks/smolvm/fakesmolvm",
-		"probe": "./testdata/probe", "guest": "../../tasks/backendtest/guest", "proxy": "../../examples/agent/proxy",
+		"fakesmolvm-pull": "../../tasks/smolvm/fakesmolvm/pull",
+		"probe":           "./testdata/probe", "guest": "../../tasks/backendtest/guest", "proxy": "../../examples/agent/proxy",
 	} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -27,7 +27,7 @@ var zooTests = []testCase{
 	{"ImageWhiteouts", nil, testZooWhiteouts},
 }
 
-const bigSize = 24 << 20
+const bigSize = 8 << 20
 
 // bigContent is the same every time, and does not compress.
 func bigContent() []byte {

@@ -62,12 +62,14 @@ var operations = []operation{
 	{"Delete", []string{"status", "delete"}, "created", func(ctx context.Context, r *rig, _ cache.Output) error { return r.Delete(ctx, "m") }},
 }
 
-// faults are what every step is told to do, and the error that has to come of it.
-var faults = []struct {
+// fault is what a step is told to do, and the error that has to come of it.
+type fault struct {
 	name string
 	is   error
 	text string
-}{
+}
+
+var faults = []fault{
 	{"fail", nil, "something went wrong"},
 	{"nospace", syscall.ENOSPC, "No space left"},
 	{"crash", nil, "killed"},
@@ -86,49 +88,54 @@ var harmless = map[string]bool{"cp:lie": true, "cp:garbage": true}
 // be the right error, nothing half done may be left, and the same must work when
 // the fault is gone.
 func TestFaults(t *testing.T) {
-	r := newRig(t, settings{})
-	guest := r.guestPack(t)
-	small := r.smallPack(t)
+	packer := newRig(t, settings{})
+	guest, small := packer.guestPack(t), packer.smallPack(t)
 	for _, op := range operations {
 		pack := small
 		if op.from == "running" {
 			pack = guest
 		}
-		r.bring(t, "absent", pack)
-		for _, step := range op.steps {
-			for _, f := range faults {
-				fault := step + ":" + f.name
-				if step == "exec" && strings.HasSuffix(fault, "-late") {
-					continue // the command's own code is the last that smolvm says
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, settings{store: packer.store})
+			for _, step := range op.steps {
+				for _, f := range faults {
+					if step == "exec" && strings.HasSuffix(f.name, "-late") {
+						continue // the command's own code is the last that smolvm says
+					}
+					t.Run(step+":"+f.name, func(t *testing.T) { r.meets(t, op, pack, step, f) })
 				}
-				t.Run(op.name+"/"+fault, func(t *testing.T) {
-					r.bring(t, op.from, pack)
-					faulty := r.with(t, fault)
-					if step != "version" && step != "help" {
-						faulty.found, faulty.flags = r.found, r.flags
-					}
-					err := faulty.attempt(t, op, pack, f.name == "hang")
-					switch {
-					case harmless[fault]:
-					case err == nil:
-						t.Fatal("no error")
-					case f.is != nil && !errors.Is(err, f.is), !strings.Contains(err.Error(), f.text):
-						t.Errorf("error = %v, want one that is %v and says %q", err, f.is, f.text)
-					}
-					if op.name == "Create" {
-						r.wantNothingHalfDone(t)
-					}
-					if op.from == "absent" || f.name == "fail-late" || f.name == "crash-late" {
-						r.bring(t, op.from, pack)
-					}
-					if err := op.do(t.Context(), r, pack); err != nil {
-						t.Errorf("without the fault: %v", err)
-					}
-				})
 			}
-		}
+			r.bring(t, "absent", pack)
+		})
 	}
-	r.bring(t, "absent", small)
+}
+
+// meets has one step of an operation go wrong.
+func (r *rig) meets(t *testing.T, op operation, pack cache.Output, step string, f fault) {
+	name := step + ":" + f.name
+	r.bring(t, op.from, pack)
+	faulty := r.with(t, name)
+	if step != "version" && step != "help" {
+		faulty.found, faulty.flags = r.found, r.flags
+	}
+	err := faulty.attempt(t, op, pack, f.name == "hang")
+	switch {
+	case harmless[name]:
+	case err == nil:
+		t.Fatal("no error")
+	case f.is != nil && !errors.Is(err, f.is), !strings.Contains(err.Error(), f.text):
+		t.Errorf("error = %v, want one that is %v and says %q", err, f.is, f.text)
+	}
+	if op.name == "Create" {
+		r.wantNothingHalfDone(t)
+	}
+	if op.from == "absent" || strings.HasSuffix(f.name, "-late") {
+		r.bring(t, op.from, pack)
+	}
+	if err := op.do(t.Context(), r, pack); err != nil {
+		t.Errorf("without the fault: %v", err)
+	}
 }
 
 var errStopped = errors.New("stopped")
@@ -175,18 +182,21 @@ func TestSilence(t *testing.T) {
 	r := newRig(t, settings{})
 	r.mustCreate(t, backend.Spec{Name: "m"}, r.smallPack(t))
 	for _, step := range []string{"version", "help", "status", "ls", "data-dir"} {
-		faulty := r.with(t, step+":hang")
-		faulty.cfg.Patience = time.Second
-		_, err := faulty.Status(t.Context(), "m")
-		if step == "ls" {
-			_, err = faulty.List(t.Context())
-		}
-		if step == "data-dir" {
-			_, err = faulty.Log(t.Context(), "m", 10)
-		}
-		if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "did not end within 1s") {
-			t.Errorf("%s: %v, want ErrUnavailable", step, err)
-		}
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			faulty := r.with(t, step+":hang")
+			faulty.cfg.Patience = time.Second
+			_, err := faulty.Status(t.Context(), "m")
+			if step == "ls" {
+				_, err = faulty.List(t.Context())
+			}
+			if step == "data-dir" {
+				_, err = faulty.Log(t.Context(), "m", 10)
+			}
+			if !errors.Is(err, backend.ErrUnavailable) || !strings.Contains(err.Error(), "did not end within 1s") {
+				t.Errorf("%v, want ErrUnavailable", err)
+			}
+		})
 	}
 }
 

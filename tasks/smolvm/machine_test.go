@@ -143,6 +143,7 @@ func (r *rig) smallPack(t *testing.T) cache.Output {
 func TestVersions(t *testing.T) {
 	for _, v := range []string{"1.8.1", "1.9.3", "1.13.0", "1.17.0", newest} {
 		t.Run(v, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, settings{version: v})
 			r.mustCreate(t, backend.Spec{Name: "m", Env: map[string]string{"M": "machine"}}, r.guestPack(t))
 			if err := r.Start(t.Context(), "m"); err != nil {

@@ -32,9 +32,11 @@ func TestMain(m *testing.M) {
 	case os.Geteuid() != 0:
 		fakeMissing = "the fake smolvm needs root: it makes namespaces and unpacks files of other users"
 	default:
-		if out, err := exec.Command("go", "build", "-o", fake, "./fakesmolvm").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the fake smolvm: %v\n%s", err, out)
-			os.Exit(1)
+		for program, pkg := range map[string]string{fake: "./fakesmolvm", fake + "-pull": "./fakesmolvm/pull"} {
+			if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, pkg).CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "build the fake smolvm: %v\n%s", err, out)
+				os.Exit(1)
+			}
 		}
 	}
 	code := m.Run()
@@ -115,6 +117,7 @@ var versions = []string{"1.8.1", "1.9.3", "1.13.0", "1.14.0", "1.17.0", newest}
 func TestConformance(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v, func(t *testing.T) {
+			t.Parallel()
 			if fakeMissing != "" {
 				backendtest.Missing(t, "%s", fakeMissing)
 			}

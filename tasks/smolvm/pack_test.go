@@ -119,6 +119,7 @@ func TestPackFaults(t *testing.T) {
 		"pack:nothing":       {os.ErrNotExist, "left no sidecar"},
 	} {
 		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, settings{fault: fault})
 			out, err := r.Pack(t.Context(), r.small(t))
 			if err == nil {
@@ -146,6 +147,7 @@ func TestPackSlowBootOnce(t *testing.T) {
 
 // TestPackCancelled cancels a pack whose child ignores SIGTERM.
 func TestPackCancelled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, settings{fault: "pack:hang-late"})
 	req := r.small(t)
 	ctx, cancel := context.WithCancel(t.Context())

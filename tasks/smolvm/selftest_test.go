@@ -42,6 +42,7 @@ func (r *rig) underTest(t *testing.T, extra string) (cache.Output, backend.Spec,
 func TestSelfTestPasses(t *testing.T) {
 	for _, v := range []string{versions[0], newest} {
 		t.Run(v, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, settings{version: v})
 			pack, spec, m := r.underTest(t, "1")
 			r.mustCreate(t, spec, pack)
@@ -71,6 +72,7 @@ func TestSelfTestFindsLies(t *testing.T) {
 		"create:otherpack": "the machine's files are not those of its pack: /opt/app/version",
 	} {
 		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, settings{})
 			if fault == "create:otherpack" {
 				other, spec, _ := r.underTest(t, "2")

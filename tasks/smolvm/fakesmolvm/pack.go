@@ -4,7 +4,7 @@ package main
 
 import (
 	"archive/tar"
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,18 +12,16 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/klauspost/compress/zstd"
 
+	"bottlebuild/tasks/smolvm/fakesmolvm/pulled"
 	"bottlebuild/tasks/smolvm/sidecar"
 )
 
@@ -32,8 +30,6 @@ const (
 	packCPUs = 4
 	packMem  = 8192
 )
-
-var refStart = regexp.MustCompile(`^[A-Za-z0-9]`)
 
 func packCreate(p *parsed) error {
 	ref, out := p.get("image"), p.get("output")
@@ -46,7 +42,7 @@ func packCreate(p *parsed) error {
 		if atLeast("1.7.0") {
 			return errors.New("config operation failed: pack: output must not end in .smolmachine: that is the name of its sidecar")
 		}
-	case !refStart.MatchString(ref):
+	case !strings.ContainsAny(ref[:min(1, len(ref))], alphanumeric):
 		return errors.New("config operation failed: pack: image reference must start with alphanumeric character")
 	}
 	switch {
@@ -64,78 +60,50 @@ func packCreate(p *parsed) error {
 		return hangWithChild()
 	}
 	fmt.Print("\x1b[2K\rPulling ", ref, " ...\r\x1b[32mBooting\x1b[0m virtual machine\n")
-	// A signal ends smolvm at once, and its helper stays.
-	ctx := context.Background()
-	img, err := pull(ctx, ref, p.get("oci-platform"))
-	if err != nil {
-		return fmt.Errorf("agent operation failed: pull image: %w", err)
-	}
 	staging, err := os.MkdirTemp(p.get("staging-dir"), "smolvm-staging-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(staging)
+	img, err := pull(ref, p.get("oci-platform"), staging)
+	if err != nil {
+		return fmt.Errorf("agent operation failed: pull image: %w", err)
+	}
 	rootfs := filepath.Join(staging, "rootfs")
-	if err := unpackImage(img, rootfs); err != nil {
+	if err := unpackImage(img, staging, rootfs); err != nil {
 		return fmt.Errorf("agent operation failed: unpack: %w", err)
 	}
-	m, err := manifestOf(ref, img)
-	if err != nil {
-		return err
-	}
-	return writePack(out, rootfs, m)
+	return writePack(out, rootfs, manifestOf(ref, img))
 }
 
-// pull reaches a registry as the guest would.
-func pull(ctx context.Context, s, platform string) (v1.Image, error) {
-	ref, err := name.ParseReference(s, name.Insecure)
-	if err != nil {
-		return nil, fmt.Errorf("invalid image reference: %w", err)
-	}
-	host, _, err := net.SplitHostPort(ref.Context().RegistryStr())
+// pull reaches a registry as the guest would, through the program that lies
+// beside this one under the same name and "-pull". A signal ends smolvm at once,
+// and what packs stays: that program too.
+func pull(ref, platform, dir string) (pulled.Image, error) {
+	registry, _, _ := strings.Cut(ref, "/")
+	host, _, err := net.SplitHostPort(registry)
 	if ip := net.ParseIP(host); err == nil && (host == "localhost" || ip != nil && ip.IsLoopback()) &&
 		atLeast("1.13.0") && os.Getenv("SMOLVM_ALLOW_HOST_LOOPBACK") != "1" {
-		return nil, fmt.Errorf("connect to %s: connection refused: the host's loopback is closed to guests", ref.Context().RegistryStr())
+		return pulled.Image{}, fmt.Errorf("connect to %s: connection refused: the host's loopback is closed to guests", registry)
 	}
-	opts := []remote.Option{remote.WithContext(ctx)}
 	if platform == "" {
 		platform = "linux/" + runtime.GOARCH
 	}
-	pl, err := v1.ParsePlatform(platform)
+	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return pulled.Image{}, err
 	}
-	img, err := remote.Image(ref, append(opts, remote.WithPlatform(*pl))...)
-	if err != nil {
-		return nil, err
+	if out, err := exec.Command(self+"-pull", ref, platform, dir).CombinedOutput(); err != nil {
+		return pulled.Image{}, fmt.Errorf("%s: %w", bytes.TrimSpace(out), err)
 	}
-	c, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	if c.OS != pl.OS || c.Architecture != pl.Architecture {
-		return nil, fmt.Errorf("image is for %s/%s, not for %s", c.OS, c.Architecture, platform)
-	}
-	return img, nil
+	return pulled.Read(dir)
 }
 
-func manifestOf(ref string, img v1.Image) (sidecar.Manifest, error) {
-	c, err := img.ConfigFile()
-	if err != nil {
-		return sidecar.Manifest{}, err
-	}
-	id, err := img.ConfigName()
-	if err != nil {
-		return sidecar.Manifest{}, err
-	}
-	size, err := img.Size()
-	if err != nil {
-		return sidecar.Manifest{}, err
-	}
+func manifestOf(ref string, img pulled.Image) sidecar.Manifest {
 	m := sidecar.Manifest{
-		Mode: "container", Image: ref, Digest: id.String(), Platform: c.OS + "/" + c.Architecture,
-		Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, Env: c.Config.Env, Workdir: c.Config.WorkingDir,
-		SecretRefs: json.RawMessage(`{}`), CPUs: packCPUs, Mem: packMem, ImageSize: size,
+		Mode: "container", Image: ref, Digest: img.ID, Platform: img.Platform(),
+		Entrypoint: img.Entrypoint, Cmd: img.Cmd, Env: img.Env, Workdir: img.Workdir,
+		SecretRefs: json.RawMessage(`{}`), CPUs: packCPUs, Mem: packMem, ImageSize: img.Size,
 		HostPlatform: runtime.GOOS + "/" + runtime.GOARCH, Created: time.Now().UTC().Format(time.RFC3339Nano),
 		SmolvmVersion: versionText(), Assets: json.RawMessage(`{"layers": []}`),
 	}
@@ -147,7 +115,7 @@ func manifestOf(ref string, img v1.Image) (sidecar.Manifest, error) {
 	case fault("pack:network"):
 		m.Network = true
 	}
-	return m, nil
+	return m
 }
 
 // writePack writes stub and sidecar in place, as smolvm does.

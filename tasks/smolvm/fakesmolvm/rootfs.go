@@ -12,10 +12,10 @@ import (
 	"path"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"bottlebuild/tasks/smolvm/fakesmolvm/pulled"
 	"bottlebuild/tasks/smolvm/sidecar"
 )
 
@@ -24,23 +24,16 @@ const (
 	opaque   = ".wh..wh..opq"
 )
 
-// unpackImage pulls and unpacks every layer. Below 1.17.0, layers of an image of
-// several are copied over each other and nothing is ever taken away.
-func unpackImage(img v1.Image, dir string) error {
-	layers, err := img.Layers()
-	if err != nil {
-		return err
-	}
-	for _, l := range layers {
-		rc, err := l.Uncompressed()
+// unpackImage unpacks every layer. Below 1.17.0, layers of an image of several
+// are copied over each other and nothing is ever taken away.
+func unpackImage(img pulled.Image, from, dir string) error {
+	for i := range img.Layers {
+		f, err := os.Open(pulled.Layer(from, i))
 		if err != nil {
 			return err
 		}
-		err = unpack(rc, dir, len(layers) == 1 || atLeast("1.17.0"))
-		if err == nil {
-			_, err = io.Copy(io.Discard, rc) // the digest is verified at the end
-		}
-		if err = errors.Join(err, rc.Close()); err != nil {
+		err = unpack(f, dir, img.Layers == 1 || atLeast("1.17.0"))
+		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 	}

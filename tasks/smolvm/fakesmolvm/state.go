@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -62,10 +61,12 @@ func dataDir() string {
 
 func machineDir(name string) string { return filepath.Join(dataDir(), "vms", name) }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+// alphanumeric are the bytes that names and image references begin with.
+const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 func checkName(name string) error {
-	if !validName.MatchString(name) || strings.Contains(name, "--") || strings.HasSuffix(name, "-") {
+	rest := strings.Trim(name, alphanumeric+"_-")
+	if name == "" || len(name) > 128 || rest != "" || strings.ContainsAny(name[:1], "_-") || strings.Contains(name, "--") || strings.HasSuffix(name, "-") {
 		return fmt.Errorf("config operation failed: validate name: invalid machine name '%s'", name)
 	}
 	return nil
