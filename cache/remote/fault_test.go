@@ -289,6 +289,8 @@ func TestResume(t *testing.T) {
 	if err := two.fetch(ctx, e); err != nil {
 		t.Fatal(err)
 	}
+	mu.Lock() // the last request may not have returned yet
+	defer mu.Unlock()
 	if len(ranges) != 3 || ranges[0] != "" || ranges[2] == "" {
 		t.Errorf("it asked for ranges %q", ranges)
 	}
