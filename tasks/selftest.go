@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"bottlebuild/cache"
 	"bottlebuild/graph"
 	"bottlebuild/tasks/backend"
@@ -131,7 +129,8 @@ func (r Records) pass(key cache.Digest) error {
 	if err := os.MkdirAll(r.passes(), 0o700); err != nil {
 		return fmt.Errorf("record self-test: %w", err)
 	}
-	if err := renameio.WriteFile(filepath.Join(r.passes(), key.Hex()), nil, 0o600); err != nil {
+	// There is nothing in it, so that it cannot be half written.
+	if err := os.WriteFile(filepath.Join(r.passes(), key.Hex()), nil, 0o600); err != nil {
 		return fmt.Errorf("record self-test: %w", err)
 	}
 	entries, err := os.ReadDir(r.passes())

@@ -29,6 +29,12 @@ type place struct {
 	other   string // what ps says of the machine of somebody else's
 }
 
+// The bottle files, which differ in whether the machine is tested after its boot.
+const (
+	tested   = "bottles.hcl"
+	untested = "untested.hcl"
+)
+
 const killedFile = `image "tiny" { context = "tiny" }
 bottle "tiny" {
   image   = image.tiny
@@ -36,6 +42,8 @@ bottle "tiny" {
   pack {}
   machine {
     name   = "%s"
+    # It takes most of a run, so that few kills would come earlier.
+    self_test = %t
     cpus   = 1
     memory = "64MiB"
     network { allow_cidrs = ["192.0.2.1/32"] }
@@ -66,19 +74,21 @@ func newPlace(t *testing.T) *place {
 		p.check(os.MkdirAll(filepath.Join(dir, "tmp"), 0o700))
 		p.check(os.WriteFile(filepath.Join(dir, "tiny/Dockerfile"), []byte("FROM scratch\nCOPY file /\n"), 0o600))
 		p.check(os.WriteFile(filepath.Join(dir, "tiny/file"), []byte("x"), 0o600))
-		p.check(os.WriteFile(filepath.Join(dir, "bottles.hcl"), fmt.Appendf(nil, killedFile, p.machine, p.ports[i]), 0o600))
+		for file, test := range map[string]bool{tested: true, untested: false} {
+			p.check(os.WriteFile(filepath.Join(dir, file), fmt.Appendf(nil, killedFile, p.machine, test, p.ports[i]), 0o600))
+		}
 	}
 	t.Cleanup(func() {
 		p.command("down", "--all").Run()
 		p.otherCommand("down", "--all").Run()
 		p.stopDaemons()
 	})
-	p.succeed("run", "bottles.hcl", "image.tiny")
+	p.succeed("run", tested, "image.tiny")
 	p.stopDaemons()
 	p.check(os.RemoveAll(p.path(".cache/buildkit")))
 	p.check(os.Rename(p.path(".cache"), p.path("template")))
 	p.copyTemplate("other/.cache")
-	if out, err := p.otherCommand("run", "bottles.hcl").CombinedOutput(); err != nil {
+	if out, err := p.otherCommand("run", tested).CombinedOutput(); err != nil {
 		t.Fatalf("run: %v\n%s", err, out)
 	}
 	p.other = p.otherStatus()
@@ -129,11 +139,6 @@ func (p *place) succeed(args ...string) time.Duration {
 	return time.Since(start)
 }
 
-func (p *place) run() time.Duration {
-	p.t.Helper()
-	return p.succeed("run", "bottles.hcl")
-}
-
 // reset makes the cache one in which the image is built and nothing is packed.
 func (p *place) reset() {
 	p.t.Helper()
@@ -155,13 +160,17 @@ func (p *place) otherStatus() string {
 	return string(out)
 }
 
-// wantRunning wants both machines to run, that of somebody else's as before.
 func (p *place) wantRunning() {
 	p.t.Helper()
 	out, err := p.command("ps", "--json").Output()
 	if err != nil || !strings.Contains(string(out), `"state": "running"`) {
 		p.t.Fatalf("the machine does not run: %v\n%s", err, out)
 	}
+}
+
+// wantOther wants the machine of somebody else's to run as before.
+func (p *place) wantOther() {
+	p.t.Helper()
 	if now := p.otherStatus(); now != p.other {
 		p.t.Fatalf("the machine of somebody else's was\n%s, and now is\n%s", p.other, now)
 	}
@@ -237,10 +246,7 @@ func (p *place) left() map[string][]string {
 			if err != nil {
 				return err
 			}
-			switch path {
-			case p.path(".state/runs"): // one file for each run, whatever became of it
-				return fs.SkipDir
-			case p.path(".cache/tmp"): // of the store, which removes by age what is left there
+			if path == p.path(".state/runs") { // one file for each run, whatever became of it
 				return fs.SkipDir
 			}
 			left["files"] = append(left["files"], strings.TrimPrefix(path, p.dir))

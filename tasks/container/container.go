@@ -14,7 +14,8 @@
 //	machines/NAME/   machine.json and run.json, upper and work of the overlay,
 //	                 rootfs where it is mounted, config.json, console.log
 //	locks/NAME       flock files of machines that are being worked on
-//	init/ID          copies of bottlebuild's binary, for mounting into machines
+//	init/ID          copies of bottlebuild's binary, for mounting into machines; none
+//	                 where it can be linked to
 //	runtime/RUNTIME  the runtime's own state
 //
 // The store's directory rootfs/CHAIN holds an unpacked image, shared by all
@@ -115,10 +116,12 @@ func (b *Backend) Name() string { return "container" }
 
 // namePattern is a DNS label of RFC 1123, lower case: it is host name, file name
 // and cgroup name.
-var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+const maxName = 63
 
 func checkName(name string) error {
-	if !namePattern.MatchString(name) {
+	if !namePattern.MatchString(name) || len(name) > maxName {
 		return fmt.Errorf("machine name %.80q: it must be 1 to 63 of a-z, 0-9 and -, with no - at either end", name)
 	}
 	return nil

@@ -76,11 +76,22 @@ func refuseMounts(dir string) error {
 	return nil
 }
 
-// placeInit puts the init binary into the machine's directory: a link to a copy
-// that all machines share, so that a newer bottlebuild takes no file away from a
-// machine that runs.
+// placeInit puts the init binary into the machine's directory: a link to it, so
+// that a newer bottlebuild takes no file away from a machine that runs. On another
+// file system it is a link to a copy that all machines share.
 func (b *Backend) placeInit(name string) error {
-	fi, err := os.Stat(b.conf.Init)
+	own := b.file(name, "init")
+	if err := ignoreNotExist(os.Remove(own)); err != nil {
+		return err
+	}
+	init, err := filepath.EvalSymlinks(b.conf.Init)
+	if err != nil {
+		return fmt.Errorf("init binary: %w", err)
+	}
+	if os.Link(init, own) == nil {
+		return nil
+	}
+	fi, err := os.Stat(init)
 	if err != nil {
 		return fmt.Errorf("init binary: %w", err)
 	}
@@ -90,14 +101,11 @@ func (b *Backend) placeInit(name string) error {
 	}
 	st := fi.Sys().(*syscall.Stat_t)
 	id := fmt.Sprintf("%x-%x-%x-%x", st.Dev, st.Ino, fi.Size(), fi.ModTime().UnixNano())
-	shared, own := filepath.Join(dir, id), b.file(name, "init")
-	if err := ignoreNotExist(os.Remove(own)); err != nil {
-		return err
-	}
+	shared := filepath.Join(dir, id)
 	if err := os.Link(shared, own); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := copyExecutable(b.conf.Init, own); err != nil {
+	if err := copyExecutable(init, own); err != nil {
 		return fmt.Errorf("copy init binary: %w", err)
 	}
 	old, err := os.ReadDir(dir)

@@ -105,5 +105,10 @@ func (c *Client) writePushed(host string, f pushedFile) error {
 	if err := os.Mkdir(path.Dir(to), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return renameio.WriteFile(to, raw, 0o600)
+	tmp, err := c.Store.TempDir() // whose leftovers are swept
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	return renameio.WriteFile(to, raw, 0o600, renameio.WithTempDir(tmp))
 }

@@ -77,7 +77,8 @@ func (b *Backend) keep(ctx context.Context, spec backend.Spec, pack cache.Output
 	if err != nil {
 		return "", sidecar.Manifest{}, err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, recordFile), raw, 0o600); err != nil {
+	// Beside it, not in TMPDIR: what a killed process leaves goes with the machine.
+	if err := renameio.WriteFile(filepath.Join(dir, recordFile), raw, 0o600, renameio.WithTempDir(dir)); err != nil {
 		return "", sidecar.Manifest{}, fmt.Errorf("write record: %w", err)
 	}
 	return path, m, nil

@@ -16,9 +16,10 @@ import (
 const openNoFollow = syscall.O_NOFOLLOW
 
 var (
-	// machineName is what smolvm and DNS both take; "--" is checked apart.
-	machineName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
-	hostName    = regexp.MustCompile(`^(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$`)
+	// machineName is what smolvm and DNS both take; "--" and lengths are checked
+	// apart: compiled into a pattern, they would take much of every start.
+	machineName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
+	hostName    = regexp.MustCompile(`^(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
 	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 	labelName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]*$`)
 )
@@ -28,6 +29,9 @@ const (
 	maxCPUs      = 255 // an unsigned byte
 	maxMemoryMiB = 1<<31 - 1
 	maxPort      = 1<<16 - 1
+	// And those of DNS.
+	maxMachineName = 63
+	maxHostName    = 253
 )
 
 // Validate reports everything in the spec that smolvm cannot do, at once.
@@ -90,7 +94,7 @@ func (b *Backend) Validate(spec backend.Spec) error {
 	}
 	if n := spec.Network; n != nil {
 		for _, h := range n.AllowHosts {
-			if !hostName.MatchString(h) {
+			if !hostName.MatchString(h) || len(strings.TrimPrefix(h, "*.")) > maxHostName {
 				bad("allow_hosts: %q is no host name", h)
 			}
 		}
@@ -108,7 +112,7 @@ func (b *Backend) Validate(spec backend.Spec) error {
 
 // checkName also keeps a name from being taken for a flag or a path.
 func checkName(name string) error {
-	if !machineName.MatchString(name) || strings.Contains(name, "--") {
+	if !machineName.MatchString(name) || len(name) > maxMachineName || strings.Contains(name, "--") {
 		return fmt.Errorf("machine name %.100q: it must be 1 to 63 of a-z, 0-9 and single hyphens, and begin and end with a letter or digit", name)
 	}
 	return nil

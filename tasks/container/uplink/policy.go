@@ -31,7 +31,11 @@ const (
 	maxLearned = 16384
 )
 
-var nameRE = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9])?$`)
+var nameRE = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?$`)
+
+// maxName is the length of a name in DNS. It is no part of the pattern, which
+// would take much longer to compile, at every start.
+const maxName = 253
 
 // special are the networks of which an address can be allowed only by itself:
 // this host, loopback, link-local with the clouds' metadata, multicast, and what
@@ -59,7 +63,7 @@ func newPolicy(c Config) (*policy, error) {
 	}
 	for _, h := range c.Hosts {
 		name := canonical(h)
-		if !nameRE.MatchString(name) {
+		if !nameRE.MatchString(name) || len(strings.TrimPrefix(name, "*.")) > maxName {
 			return nil, fmt.Errorf("%.100q is no host name", h)
 		}
 		if rest, ok := strings.CutPrefix(name, "*"); ok {
