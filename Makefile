@@ -88,6 +88,7 @@ FUZZTIME ?= 5m
 stress: test-setup
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -shuffle=on -timeout 2h ./graph ./cache ./tasks/buildcontext -rapid.checks=5000
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 3h -run 'TestCrowd|TestKilled|TestManyEntries' ./cache
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 3h -run 'TestKilled|TestMutatedRecords' ./cache/remote -remote.mutations 100000
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -timeout 3h -v ./cmd/bottlebuild -run 'TestKilled$$' -kills 1000
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 2h -run TestKeyOracle ./tasks
 	for t in $(FUZZ); do $(GO) test ./hcl -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 || exit 1; done

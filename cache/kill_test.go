@@ -20,21 +20,35 @@ import (
 // acknowledged is there, nothing is found that is not right, and the next
 // process goes on as if nothing had been.
 func TestKilled(t *testing.T) {
+	const most = 250 // in one store, which grows
+	trials, killed, acknowledged := scale(60, 10_000), 0, 0
+	for first := 0; first < trials; first += most {
+		k, a := killIn(t, first, min(first+most, trials))
+		killed += k
+		acknowledged += a
+	}
+	t.Logf("%d processes, %d of them killed, %d entries acknowledged", trials, killed, acknowledged)
+	if killed < trials/2 || acknowledged == 0 {
+		t.Error("too few were killed at work: this tests little")
+	}
+}
+
+// killIn does some of the trials in a store of their own.
+func killIn(t *testing.T, first, end int) (killed, acknowledged int) {
 	s := openShm(t)
-	var acknowledged []string
-	trials, killed := scale(60, 10_000), 0
-	for trial := range trials {
+	var all []string
+	for trial := first; trial < end; trial++ {
 		names, wasKilled := kill(t, s.Dir(), trial)
 		if wasKilled {
 			killed++
 		}
-		acknowledged = append(acknowledged, names...)
+		all = append(all, names...)
 		recheck := names
-		for range min(20, len(acknowledged)) {
-			recheck = append(recheck, acknowledged[rand.IntN(len(acknowledged))])
+		for range min(20, len(all)) {
+			recheck = append(recheck, all[rand.IntN(len(all))])
 		}
-		if trial == trials-1 {
-			recheck = acknowledged
+		if trial == end-1 {
+			recheck = all
 		}
 		for _, name := range recheck {
 			if hit, err := check(s, name, false); err != nil || !hit {
@@ -47,10 +61,6 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("trial %d: %v", trial, err)
 			}
 		}
-	}
-	t.Logf("%d processes, %d of them killed, %d entries acknowledged", trials, killed, len(acknowledged))
-	if killed < trials/2 || len(acknowledged) == 0 {
-		t.Error("too few were killed at work: this tests little")
 	}
 	if err := s.Sweep(); err != nil {
 		t.Fatal(err)
@@ -65,6 +75,8 @@ func TestKilled(t *testing.T) {
 	if err != nil || len(v.Damaged) > 0 {
 		t.Errorf("verify: %+v, %v", v, err)
 	}
+	os.RemoveAll(s.Dir())
+	return killed, len(all)
 }
 
 // kill starts a victim, kills it at some moment, and returns what it had

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,6 +31,13 @@ import (
 // are processors run at once.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Getenv(victimVariable) != "" {
+		if err := victim(flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}
