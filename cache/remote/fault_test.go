@@ -132,8 +132,13 @@ func (f fault) inject(w *world, op string) {
 // TestReadFaults: whatever a registry does while it is read, what comes of it is
 // the right content or a miss, within the time that a registry may cost.
 func TestReadFaults(t *testing.T) {
+	eachFault(t, readFault, "ping", "GET index", "GET record", "GET blob")
+}
+
+// eachFault does every fault to every operation.
+func eachFault(t *testing.T, try func(t *testing.T, op string, f fault), ops ...string) {
 	cases := 0
-	for _, op := range []string{"ping", "GET index", "GET record", "GET blob"} {
+	for _, op := range ops {
 		for _, f := range faults {
 			if f.only != "" && !strings.HasPrefix(op, f.only) {
 				continue
@@ -141,7 +146,7 @@ func TestReadFaults(t *testing.T) {
 			cases++
 			t.Run(op+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				readFault(t, op, f)
+				try(t, op, f)
 			})
 		}
 	}
@@ -206,20 +211,7 @@ func (m *machine) health() *health { return m.repos[0].client.health }
 // TestWriteFaults: whatever a registry does while it is written to, the writer
 // ends without an error, and a reader finds the whole or nothing.
 func TestWriteFaults(t *testing.T) {
-	cases := 0
-	for _, op := range []string{"ping", "GET record", "HEAD blob", "POST upload", "PATCH upload", "PUT upload", "PUT manifest", "PUT record", "PUT index"} {
-		for _, f := range faults {
-			if f.only != "" && !strings.HasPrefix(op, f.only) {
-				continue
-			}
-			cases++
-			t.Run(op+"/"+f.name, func(t *testing.T) {
-				t.Parallel()
-				writeFault(t, op, f)
-			})
-		}
-	}
-	t.Logf("%d cases", cases)
+	eachFault(t, writeFault, "ping", "GET record", "HEAD blob", "POST upload", "PATCH upload", "PUT upload", "PUT manifest", "PUT record", "PUT index")
 }
 
 func writeFault(t *testing.T, op string, f fault) {

@@ -87,26 +87,21 @@ func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end
 	if err != nil {
 		return nil, nil, err
 	}
-	x = &execution{session: s, chosen: c, mode: f.progress, saved: saved, watch: f.watch, release: func() {}}
-	end = func() { x.release(); s.close() }
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
 	// What is found in the cache stays there for as long as this run needs it.
 	release, err := s.store.Hold()
 	if err != nil {
+		s.close()
 		return nil, nil, err
 	}
-	x.release = release
-	if err := s.store.Sweep(); err != nil {
+	end = func() { release(); s.close() }
+	if err = s.store.Sweep(); err == nil {
+		err = s.share(c.file, &f.shared, false)
+	}
+	if err != nil {
+		end()
 		return nil, nil, err
 	}
-	if err := s.share(c.file, &f.shared, false); err != nil {
-		return nil, nil, err
-	}
-	x.runner = s.runner(c)
+	x = &execution{session: s, chosen: c, runner: s.runner(c), mode: f.progress, saved: saved, watch: f.watch, release: release}
 	x.runner.Jobs, x.runner.KeepGoing, x.runner.Timeout, x.runner.Retries = f.jobs, f.keepGoing, f.timeout, f.retries
 	return x, end, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,7 +23,7 @@ const (
 	exitWork        = 2 // of --detailed-exitcode
 	exitUsage       = 3
 	exitUnavailable = 4
-	exitDiskFull    = 5
+	exitExhausted   = 5
 	exitDamaged     = 6
 	exitInterrupted = 130
 )
@@ -54,8 +55,8 @@ func classify(err error, otherwise int) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case diskFull(err):
-		return exitDiskFull
+	case runsOut(err):
+		return exitExhausted
 	case errors.As(err, &coded):
 		return coded.code
 	case errors.Is(err, buildkit.ErrUnavailable), errors.Is(err, backend.ErrUnavailable), errors.Is(err, registry.ErrUnavailable):
@@ -66,11 +67,15 @@ func classify(err error, otherwise int) int {
 	return otherwise
 }
 
-// diskFull reports whether err comes from a full disk. An error that reached us
-// through a daemon or a child process is only text.
-func diskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		strings.Contains(err.Error(), syscall.ENOSPC.Error())
+// exhausted are what a machine runs out of: the disk, a quota, open files.
+var exhausted = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE}
+
+// runsOut reports whether err says that this machine has run out of something. An
+// error that reached us through a daemon or a child process is only text.
+func runsOut(err error) bool {
+	return slices.ContainsFunc(exhausted, func(e syscall.Errno) bool {
+		return errors.Is(err, e) || strings.Contains(err.Error(), e.Error())
+	})
 }
 
 // report prints an error and returns the exit code.
@@ -86,8 +91,11 @@ func (a *app) report(err error) int {
 	a.annotateNodes(err)
 	var fs unix.Statfs_t
 	const little = 64 << 20 // bytes
-	if code == exitDiskFull && unix.Statfs(a.cacheDir(), &fs) == nil && uint64(fs.Bavail)*uint64(fs.Bsize) < little {
+	if code == exitExhausted && unix.Statfs(a.cacheDir(), &fs) == nil && uint64(fs.Bavail)*uint64(fs.Bsize) < little {
 		fmt.Fprintf(a.stderr, "bottlebuild: the disk of the cache is full: %s\n", a.cacheDir())
+	}
+	if err != nil && errors.Is(err, syscall.EMFILE) {
+		fmt.Fprintln(a.stderr, "bottlebuild: allow more open files, with: ulimit -n 65536")
 	}
 	return code
 }

@@ -39,8 +39,8 @@ target depends on is included. FILE may also be a plan that "plan --out" has
 saved: run does exactly that, or names what has changed since and does nothing.
 
 Exit codes: 0 done, 1 a node failed, 3 bottle file, usage, or a saved plan that
-no longer holds, 4 builder, registry or backend unavailable, 5 disk full, 6
-verification failed, 130 interrupted.`,
+no longer holds, 4 builder, registry or backend unavailable, 5 a disk is full or
+too many files are open, 6 verification failed, 130 interrupted.`,
 		Example: `  bottlebuild run
   bottlebuild run examples/bottles.hcl
   bottlebuild run bottles.hcl image.base 'bottle.agent["claude"]'

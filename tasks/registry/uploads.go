@@ -156,11 +156,13 @@ func (s *Server) created(w http.ResponseWriter, name string, d cache.Digest) err
 	return nil
 }
 
-// diskError makes a full disk known as one: clients repeat what fails with
-// other statuses of the server's.
+// diskError makes it known that this machine has run out of something: clients
+// repeat what fails with other statuses of the server's.
 func diskError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return apiError{http.StatusInsufficientStorage, "DENIED", err.Error()}
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, e) {
+			return apiError{http.StatusInsufficientStorage, "DENIED", err.Error()}
+		}
 	}
 	return err
 }
