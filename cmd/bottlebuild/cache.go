@@ -33,7 +33,7 @@ change these bounds; "none" lifts one.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCacheLsCommand(a), newCacheShowCommand(a), newCacheStatCommand(a),
-		newCachePruneCommand(a), newCacheVerifyCommand(a), newCacheKeygenCommand(a))
+		newCachePruneCommand(a), newCacheVerifyCommand(a), newCacheExportCommand(a), newCacheImportCommand(a), newCacheKeygenCommand(a))
 	for _, c := range cmd.Commands() {
 		c.DisableFlagsInUseLine = true
 		c.Args = usageArgs(c.Args)

@@ -22,8 +22,14 @@ func (s *session) share(file *bottlefile.File, f *cacheFlags, lookOnly bool) err
 	if err != nil || len(conf.Remotes) == 0 {
 		return err
 	}
-	conf.Store, conf.Keychain, conf.Platform, conf.LookOnly = s.store, authn.DefaultKeychain, s.worker.Platform, lookOnly
-	conf.Fresh = f.fresh
+	conf.LookOnly = lookOnly
+	return s.shareBy(conf)
+}
+
+// shareBy makes the session use a shared cache; one without registries can still
+// carry entries to and from directories.
+func (s *session) shareBy(conf remote.Config) (err error) {
+	conf.Store, conf.Keychain, conf.Platform = s.store, authn.DefaultKeychain, s.worker.Platform
 	conf.Notice = func(text string) {
 		if !s.rawProgress {
 			fmt.Fprintln(s.stderr, "bottlebuild:", text)

@@ -41,24 +41,37 @@ type cacheFlags struct {
 	signKey       string
 	requireSigned bool
 	fresh         bool // no flag: as of [remote.Config]
+	carry         bool // no flag: entries are carried in a directory, whatever registries there are
 }
 
 func (f *cacheFlags) add(cmd *cobra.Command) {
+	f.addList(cmd)
+	f.addTrust(cmd)
+	f.addSign(cmd)
+}
+
+func (f *cacheFlags) addList(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.list, "cache", "", "the caches, in order: local:rw,REGISTRY/PREFIX:r|rw|w, or NAME:MODE of a cache block; local alone uses no registry ($"+envCacheRemotes+")")
+}
+
+func (f *cacheFlags) addTrust(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.list, "cache", "", "the caches, in order: local:rw,REGISTRY/PREFIX:r|rw|w, or NAME:MODE of a cache block; local alone uses no registry ($"+envCacheRemotes+")")
 	fl.StringVar(&f.scope, "cache-scope", "", "whose results the shared cache is to have: trusted, or pr for builds of what anybody proposes ($"+envCacheScope+")")
 	fl.StringArrayVar(&f.trust, "cache-trust", nil, "use only results that this public `KEY` has signed, or one in this file; repeatable ($"+envCacheTrust+")")
-	fl.StringVar(&f.signKey, "cache-sign-key", "", "sign results with the private key in this `FILE` ($"+envCacheSignKey+")")
 	fl.BoolVar(&f.requireSigned, "require-signed", false, "fail with 6 where the shared cache has a result that is not signed as it should be ($"+envCacheSigned+"=1)")
 }
 
+func (f *cacheFlags) addSign(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.signKey, "cache-sign-key", "", "sign results with the private key in this `FILE` ($"+envCacheSignKey+")")
+}
+
 // sharedConfig returns what the flags, the environment and the bottle file say of
-// the shared cache; it has no remotes if there is none.
+// the shared cache; it has no remotes if there is none. file may be nil.
 func (a *app) sharedConfig(file *bottlefile.File, f *cacheFlags) (remote.Config, error) {
-	conf := remote.Config{
-		Dir:     filepath.Join(a.cacheDir(), "remote"),
-		Project: cmp.Or(a.env(envCacheProject), projectName(file.Project())),
-		Builder: a.env(envCacheBuilder),
+	conf := remote.Config{Dir: filepath.Join(a.cacheDir(), "remote"), Project: a.env(envCacheProject), Builder: a.env(envCacheBuilder), Fresh: f.fresh}
+	var blocks []bottlefile.Cache
+	if file != nil {
+		blocks, conf.Project = file.Caches(), cmp.Or(conf.Project, projectName(file.Project()))
 	}
 	var err error
 	if conf.Builder == "" {
@@ -67,7 +80,7 @@ func (a *app) sharedConfig(file *bottlefile.File, f *cacheFlags) (remote.Config,
 	if conf.RequireSigned, err = a.flagOrEnv(f.requireSigned, envCacheSigned); err != nil {
 		return conf, err
 	}
-	if conf.Remotes, err = a.remotes(file.Caches(), cmp.Or(f.list, a.env(envCacheRemotes))); err != nil || len(conf.Remotes) == 0 {
+	if conf.Remotes, err = a.remotes(blocks, cmp.Or(f.list, a.env(envCacheRemotes))); err != nil || len(conf.Remotes) == 0 && !f.carry {
 		return conf, err
 	}
 	if conf.Key, err = a.signKey(f.signKey); err != nil {
@@ -77,9 +90,9 @@ func (a *app) sharedConfig(file *bottlefile.File, f *cacheFlags) (remote.Config,
 	if err != nil {
 		return conf, err
 	}
-	scope := remote.Scope(cmp.Or(f.scope, a.env(envCacheScope)))
-	if scope != "" && scope != remote.Trusted && scope != remote.Untrusted {
-		return conf, usageError("cache scope %q: write %s or %s", scope, remote.Trusted, remote.Untrusted)
+	scope, err := a.cacheScope(f)
+	if err != nil {
+		return conf, err
 	}
 	for i := range conf.Remotes {
 		r := &conf.Remotes[i]
@@ -87,6 +100,15 @@ func (a *app) sharedConfig(file *bottlefile.File, f *cacheFlags) (remote.Config,
 		r.Scope = cmp.Or(scope, r.Scope, remote.Trusted)
 	}
 	return conf, nil
+}
+
+// cacheScope returns the scope that the flags or the environment name, or none.
+func (a *app) cacheScope(f *cacheFlags) (remote.Scope, error) {
+	scope := remote.Scope(cmp.Or(f.scope, a.env(envCacheScope)))
+	if scope != "" && scope != remote.Trusted && scope != remote.Untrusted {
+		return "", usageError("cache scope %q: write %s or %s", scope, remote.Trusted, remote.Untrusted)
+	}
+	return scope, nil
 }
 
 // projectName is what a project is called on every machine: by its directory.
