@@ -21,7 +21,7 @@ export GOFLAGS := -trimpath
 .PHONY: build
 build: bin/bottlebuild
 
-GO_FILES := $(shell find cmd hcl tasks graph cache -name '*.go' ! -name '*_test.go')
+GO_FILES := $(shell find cmd hcl tasks graph cache internal -name '*.go' ! -name '*_test.go')
 bin/bottlebuild: go.mod go.sum $(GO_FILES)
 	$(GO) build -ldflags '-s -w' -o $@ ./cmd/bottlebuild
 
@@ -115,7 +115,7 @@ lint:
 	$(GO) run $(GOLANGCI) run
 	cd bench && $(GO) vet ./...
 
-SOURCES := cmd hcl tasks graph cache examples bench
+SOURCES := cmd hcl tasks graph cache internal examples bench
 .PHONY: fmt
 fmt:
 	gofmt -w $(SOURCES)

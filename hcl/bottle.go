@@ -22,10 +22,7 @@ var bottleSchema = &BlockSchema{
 	Blocks:  []*BlockSchema{exportSchema, pushSchema, packSchema, machineSchema},
 }
 
-var (
-	backends  = []string{tasks.BackendSmolvm, tasks.BackendContainer, tasks.BackendAuto}
-	runtimeRE = nameRE
-)
+var backends = []string{tasks.BackendSmolvm, tasks.BackendContainer, tasks.BackendAuto}
 
 // source is the image of a bottle: the address of a node, or a reference, of
 // which the bottle's own image node is made.
@@ -105,7 +102,7 @@ func (d *decoder) backend() (backend, runtime string) {
 	switch {
 	case backend == tasks.BackendSmolvm:
 		d.fault(v, "Contradictory attributes", "runtime is of the container backend; this bottle's backend is smolvm. Write backend = \"container\", or remove runtime.")
-	case !runtimeRE.MatchString(v.AsString()):
+	case !isName(v.AsString()):
 		d.fault(v, "Invalid runtime", "runtime is the name of an OCI runtime, such as \"runc\" or \"crun\", not %s.", v.quote())
 	}
 	return backend, v.AsString()

@@ -60,7 +60,7 @@ func readDynamic(hb *hcl.Block, s *BlockSchema, iterators []string) (*block, hcl
 	}
 	if a := read(dynamicSchema.Attrs[1], nil); a != nil {
 		g.iterator = hcl.ExprAsKeyword(a.Expr)
-		if !nameRE.MatchString(g.iterator) || slices.Contains(roots, g.iterator) {
+		if !isName(g.iterator) || slices.Contains(roots, g.iterator) {
 			diags = append(diags, errorAt(a.Expr.Range(), "Invalid iterator", "iterator is a name without quotes, other than %s.", oneOf(roots)))
 		}
 	}

@@ -128,7 +128,7 @@ func explainFunction(d *hcl.Diagnostic) bool {
 	d.Detail = fmt.Sprintf("There is no function named %q.", name)
 	if why := noFunctions[strings.ToLower(name)]; why != "" {
 		d.Detail += " " + why
-	} else if m := suggest(name, sortedKeys(functionDocs)); m != "" {
+	} else if m := suggest(name, sortedKeys(functionDocs())); m != "" {
 		d.Detail += fmt.Sprintf(" Did you mean %q?", m)
 	} else {
 		d.Detail += " docs/bottlefile.md lists those that there are."

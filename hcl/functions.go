@@ -3,7 +3,6 @@ package bottlefile
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
@@ -11,6 +10,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // pureFunctions are those whose result depends on nothing but their arguments.
@@ -92,7 +93,7 @@ func guarded(f function.Function, check func(args []cty.Value) error) function.F
 	})
 }
 
-var widthRE = regexp.MustCompile(`%[^A-Za-z%]*[0-9]{5}`)
+var widthRE = lazyregexp.New(`%[^A-Za-z%]*[0-9]{5}`)
 
 func checkFormat(args []cty.Value) error {
 	if err := checkNoSecret(args); err != nil {
@@ -188,4 +189,4 @@ func textFunc(description string, impl func(string) (string, error)) function.Fu
 }
 
 // HasFunction tells whether expressions of a bottle file can call a function.
-func HasFunction(name string) bool { return functionDocs[name].text != "" }
+func HasFunction(name string) bool { return functionDocs()[name].text != "" }

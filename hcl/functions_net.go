@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/gocty"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 var cidrHostFunc = function.New(&function.Spec{
@@ -139,7 +140,7 @@ var stableSubnetFunc = function.New(&function.Spec{
 
 // leadingZeros of the numbers in an IPv4 address count for nothing, as in
 // Terraform, and do not make them octal.
-var leadingZeros = regexp.MustCompile(`(^|\.)0+([0-9])`)
+var leadingZeros = lazyregexp.New(`(^|\.)0+([0-9])`)
 
 func network(v cty.Value) (netip.Prefix, error) {
 	s := v.AsString()

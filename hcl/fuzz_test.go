@@ -150,7 +150,7 @@ func FuzzSet(f *testing.F) {
 }
 
 func FuzzEval(f *testing.F) {
-	for name, d := range functionDocs {
+	for name, d := range functionDocs() {
 		if name != "range" {
 			f.Add(d.example)
 		}

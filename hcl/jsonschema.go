@@ -93,7 +93,7 @@ func (w *schemaWriter) block(s *BlockSchema, path string) schemaNode {
 	for _, label := range s.Labels {
 		n = schemaNode{"type": "object", "additionalProperties": n}
 		if label == "name" {
-			n["propertyNames"] = schemaNode{"anyOf": []any{schemaNode{"const": "//"}, schemaNode{"pattern": nameRE.String()}}}
+			n["propertyNames"] = schemaNode{"anyOf": []any{schemaNode{"const": "//"}, schemaNode{"pattern": nameRE.String(), "maxLength": maxDeclared}}}
 		}
 		n["properties"] = schemaNode{"//": schemaNode{"description": "A comment."}}
 		n = oneOrMore(n)
@@ -139,7 +139,7 @@ func attrSchema(a *AttrSchema, path string) schemaNode {
 	if v, ok := literal(a.Default); ok {
 		n["default"] = v
 	}
-	if v, ok := literal(attrDocs[path].example); ok && !a.Static {
+	if v, ok := literal(attrDocs()[path].example); ok && !a.Static {
 		n["examples"] = []any{v}
 	}
 	return n

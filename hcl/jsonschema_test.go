@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestJSONSchema checks documents with a validator of the keywords that the
@@ -53,6 +54,8 @@ func TestJSONSchema(t *testing.T) {
 		{`{"bottle": {"x": {"image": "a", "machine": {"memory": "6Gib"}}}}`, false},
 		{`{"bottle": {"x": {"image": "a", "machine": {"port": {"host": 1}}}}}`, false},
 		{`{"group": {"default": {}}}`, false},
+		{`{"image": {"` + strings.Repeat("a", 128) + `": {"context": "."}}}`, true},
+		{`{"image": {"` + strings.Repeat("a", 129) + `": {"context": "."}}}`, false},
 	} {
 		var doc any
 		if err := json.Unmarshal([]byte(c.doc), &doc); err != nil {
@@ -137,6 +140,10 @@ func violates(root, schema map[string]any, doc any) string {
 		case "pattern":
 			if s, ok := doc.(string); ok && !regexp.MustCompile(arg.(string)).MatchString(s) {
 				return fmt.Sprintf("%q does not match %s", s, arg)
+			}
+		case "maxLength":
+			if s, ok := doc.(string); ok && utf8.RuneCountInString(s) > int(arg.(float64)) {
+				return fmt.Sprintf("%q is longer than %v", s, arg)
 			}
 		case "type":
 			types, ok := arg.([]any)

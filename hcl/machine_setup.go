@@ -3,11 +3,11 @@ package bottlefile
 import (
 	"errors"
 	"path/filepath"
-	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks"
 )
 
@@ -35,7 +35,7 @@ var (
 	}
 )
 
-var userRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?$`)
+var userRE = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?$`)
 
 const (
 	defaultMode = 0o644

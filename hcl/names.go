@@ -1,15 +1,22 @@
 package bottlefile
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // nameRE is what names of declarations look like: they are written unquoted in
-// references and on command lines.
-var nameRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,127}$`)
+// references and on command lines. How long they may be is looked at apart, for
+// an expression that counts takes longer to compile than a small file to read.
+var nameRE = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// maxDeclared is how long the name of a declaration may be, in bytes.
+const maxDeclared = 128
+
+func isName(s string) bool { return len(s) <= maxDeclared && nameRE.MatchString(s) }
 
 // nameTable holds the labels in use, by kind and label.
 type nameTable map[string]*block
@@ -17,9 +24,9 @@ type nameTable map[string]*block
 // add checks a block's label and reports a second block of that label.
 func (t nameTable) add(b *block) hcl.Diagnostics {
 	kind, name := b.schema.Name, b.label()
-	if !nameRE.MatchString(name) {
+	if !isName(name) {
 		hint := ""
-		if s := slug(name, "_"); nameRE.MatchString(s) {
+		if s := slug(name, "_"); isName(s) {
 			hint = " Did you mean \"" + s + "\"?"
 		}
 		return hcl.Diagnostics{errorAt(b.labelRange(), "Invalid name", "The name %.80q of this %s is not valid: a name starts with a letter or underscore, and goes on with letters, digits, underscores and hyphens, up to 128 in all.%s", name, kind, hint)}

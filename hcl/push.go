@@ -33,9 +33,9 @@ func (d *decoder) push(image string) tasks.Push {
 	for _, v := range d.list("tags") {
 		tag := v.AsString()
 		switch {
-		case !tagRE.MatchString(tag):
+		case !isTag(tag):
 			hint := ""
-			if s := slug(tag, "-"); tagRE.MatchString(s) && !v.sensitive {
+			if s := slug(tag, "-"); isTag(s) && !v.sensitive {
 				hint = " Did you mean \"" + s + "\"?"
 			}
 			d.fault(v, "Invalid tag", "%s is %s: a tag has letters, digits, dots, underscores and hyphens, up to 128, and starts with none of the last two marks.%s", v.name(), v.quote(), hint)

@@ -75,7 +75,7 @@ func writeBlock(b *strings.Builder, s *BlockSchema, outer []string) {
 		b.WriteString("\n| attribute | type | default | key | what it is | example |\n|---|---|---|---|---|---|\n")
 	}
 	for _, a := range s.Attrs {
-		d := attrDocs[strings.Join(path, ".")+"."+a.Name]
+		d := attrDocs()[strings.Join(path, ".")+"."+a.Name]
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s |\n", a.Name, cell(typeOf(a, d)), cell(defaultOf(a)), yesNo(a.InKey), cell(docOf(a)), code(d.example))
 	}
 	for _, n := range s.Blocks {
@@ -156,7 +156,7 @@ below the directory of the bottle file.
 |---|---|---|---|
 `)
 	for _, name := range sortedKeys(f.functions) {
-		d, ok := functionDocs[name]
+		d, ok := functionDocs()[name]
 		if !ok {
 			continue // of the evaluator's own use: no one can write its name
 		}

@@ -39,7 +39,7 @@ func TestReference(t *testing.T) {
 func TestAttrDocs(t *testing.T) {
 	f := newScratch()
 	unused := map[string]bool{}
-	for path := range attrDocs {
+	for path := range attrDocs() {
 		unused[path] = true
 	}
 	var check func(s *BlockSchema, path string)
@@ -47,7 +47,7 @@ func TestAttrDocs(t *testing.T) {
 		for _, a := range s.Attrs {
 			at := path + a.Name
 			delete(unused, at)
-			d, ok := attrDocs[at]
+			d, ok := attrDocs()[at]
 			if !ok || d.example == "" {
 				t.Errorf("%s has no example in attrDocs", at)
 				continue
@@ -88,7 +88,7 @@ func TestFunctionDocs(t *testing.T) {
 	f := newScratch()
 	callable := regexp.MustCompile(`^[a-z]`)
 	for name := range f.functions {
-		d, ok := functionDocs[name]
+		d, ok := functionDocs()[name]
 		switch {
 		case !callable.MatchString(name):
 		case !ok || d.text == "":
@@ -101,7 +101,7 @@ func TestFunctionDocs(t *testing.T) {
 			}
 		}
 	}
-	for name := range functionDocs {
+	for name := range functionDocs() {
 		if _, ok := f.functions[name]; !ok {
 			t.Errorf("functionDocs has %s, which is no function", name)
 		}

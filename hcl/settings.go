@@ -3,13 +3,14 @@ package bottlefile
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 var settingsSchema = &BlockSchema{
@@ -44,7 +45,7 @@ func (f *File) checkVersion() hcl.Diagnostics {
 	return nil
 }
 
-var constraintRE = regexp.MustCompile(`^(=|!=|>=|<=|>|<|~>)?\s*v?(\d+(?:\.\d+){0,2})(-[0-9A-Za-z.-]+)?$`)
+var constraintRE = lazyregexp.New(`^(=|!=|>=|<=|>|<|~>)?\s*v?(\d+(?:\.\d+){0,2})(-[0-9A-Za-z.-]+)?$`)
 
 // satisfies tells whether a version meets every one of the comma-separated
 // constraints. A version that is no number, such as that of a development

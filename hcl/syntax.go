@@ -5,19 +5,20 @@ import (
 	"math/big"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/distribution/reference"
 	"github.com/zclconf/go-cty/cty"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // How values with a syntax of their own are read. Each fault says what to write.
 
 var (
-	sizeRE = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$`)
+	sizeRE = lazyregexp.New(`^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$`)
 	sizes  = map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 )
 
@@ -81,7 +82,7 @@ func sizeUnit(u string) string {
 	return ""
 }
 
-var durationRE = regexp.MustCompile(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)?\s*$`)
+var durationRE = lazyregexp.New(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)?\s*$`)
 
 // maxDuration bounds what can be waited for.
 const maxDuration = 24 * time.Hour
@@ -137,7 +138,7 @@ func durationUnit(u string) string {
 	return "s"
 }
 
-var modeRE = regexp.MustCompile(`^0?[0-7]{3}$`)
+var modeRE = lazyregexp.New(`^0?[0-7]{3}$`)
 
 // mode returns permission bits.
 func (d *decoder) mode(name string, fallback uint32) uint32 {
@@ -161,7 +162,7 @@ func (d *decoder) mode(name string, fallback uint32) uint32 {
 }
 
 var (
-	platformRE    = regexp.MustCompile(`^([a-z0-9]+)/([a-z0-9]+)(?:/(v[0-9]+))?$`)
+	platformRE    = lazyregexp.New(`^([a-z0-9]+)/([a-z0-9]+)(?:/(v[0-9]+))?$`)
 	systems       = []string{"linux", "windows", "darwin", "freebsd", "wasi"}
 	architectures = []string{"amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x", "loong64", "mips64le", "mips64", "wasm"}
 	otherNames    = map[string]string{"x86_64": "amd64", "x64": "amd64", "aarch64": "arm64", "i386": "386", "x86": "386", "armhf": "arm/v7", "armv7": "arm/v7"}
@@ -226,11 +227,14 @@ func referenceFault(s string) string {
 }
 
 var (
-	tagRE        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	repositoryRE = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	dnsLabelRE   = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
-	hostRE       = regexp.MustCompile(`^(?:\*\.)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
+	tagRE        = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	repositoryRE = lazyregexp.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	dnsLabelRE   = lazyregexp.New(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
+	hostRE       = lazyregexp.New(`^(?:\*\.)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
 )
+
+// isTag tells whether s is a tag of the OCI distribution spec.
+func isTag(s string) bool { return len(s) <= 128 && tagRE.MatchString(s) }
 
 // checkHost reports a value that is no host name.
 func (d *decoder) checkHost(v value) {

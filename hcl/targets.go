@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"bottlebuild/graph"
+	"bottlebuild/internal/lazyregexp"
 )
 
 // Target is something that can be asked for by name.
@@ -260,7 +261,7 @@ func (u *unit) names() []string {
 	return names
 }
 
-var keyRE = regexp.MustCompile(`\["((?:[^"\\]|\\.)*)"\]|\['([^']*)'\]`)
+var keyRE = lazyregexp.New(`\["((?:[^"\\]|\\.)*)"\]|\['([^']*)'\]`)
 
 // unquoted removes the quotes around keys.
 func unquoted(target string) string {

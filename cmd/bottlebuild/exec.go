@@ -26,7 +26,7 @@ func (f *execFlags) add(cmd *cobra.Command) {
 	fl.SetInterspersed(false)
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as, with \":group\" if wanted (default: the machine's)")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory (default: the machine's)")
-	fl.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable, as `NAME=VALUE`, or pass on this one's, as NAME, which keeps its value out of every argument list; repeatable")
+	textsFlag(cmd, &f.env, "env", "e", "set an environment variable, as `NAME=VALUE`, or pass on this one's, as NAME, which keeps its value out of every argument list; repeatable")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal; the default where standard input and output are one")
 	fl.BoolVarP(&f.interactive, "interactive", "i", true, "pass standard input on")
 	fl.BoolVar(&f.noSecrets, "no-secrets", false, "leave out the machine's secrets")

@@ -39,10 +39,10 @@ type fileFlags struct {
 }
 
 func (f *fileFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "the bottle file, a directory of them, or - for standard input; repeatable (default \""+defaultFile+"\")")
-	cmd.Flags().StringArrayVar(&f.vars, "var", nil, "give a variable a value, as `NAME=VALUE`; repeatable")
-	cmd.Flags().StringArrayVar(&f.varFiles, "var-file", nil, "give variables the values in a `FILE`: NAME = VALUE lines, or a JSON object if it ends in .json; repeatable")
-	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set an attribute, as `PATH=VALUE`: 'bottle.*.machine.cpus=2'; repeatable")
+	textsFlag(cmd, &f.files, "file", "f", "the bottle file, a directory of them, or - for standard input; repeatable (default \""+defaultFile+"\")")
+	textsFlag(cmd, &f.vars, "var", "", "give a variable a value, as `NAME=VALUE`; repeatable")
+	textsFlag(cmd, &f.varFiles, "var-file", "", "give variables the values in a `FILE`: NAME = VALUE lines, or a JSON object if it ends in .json; repeatable")
+	textsFlag(cmd, &f.sets, "set", "", "set an attribute, as `PATH=VALUE`: 'bottle.*.machine.cpus=2'; repeatable")
 }
 
 // load reads the bottle file and returns it with the targets among args: a

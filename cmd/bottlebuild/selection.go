@@ -32,7 +32,7 @@ func (f *selection) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.only, "only", nil, "of the targets, only nodes of this `KIND` and what they need: "+strings.Join(stages, ", ")+"; repeatable, or with commas")
 	fl.StringVar(&f.until, "until", "", "leave out every stage after this `KIND`: --until pack boots no machine")
-	fl.StringArrayVar(&f.force, "force", nil, "do the work of this `TARGET` again, whatever the cache has; repeatable")
+	textsFlag(cmd, &f.force, "force", "", "do the work of this `TARGET` again, whatever the cache has; repeatable")
 	fl.BoolVar(&f.noCache, "no-cache", false, "do all work again, except that machines are replaced only if what they are made from is another")
 }
 

@@ -57,7 +57,7 @@ func (f *cacheFlags) addList(cmd *cobra.Command) {
 func (f *cacheFlags) addTrust(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.scope, "cache-scope", "", "whose results the shared cache is to have: trusted, or pr for builds of what anybody proposes ($"+envCacheScope+")")
-	fl.StringArrayVar(&f.trust, "cache-trust", nil, "use only results that this public `KEY` has signed, or one in this file; repeatable ($"+envCacheTrust+")")
+	textsFlag(cmd, &f.trust, "cache-trust", "", "use only results that this public `KEY` has signed, or one in this file; repeatable ($"+envCacheTrust+")")
 	fl.BoolVar(&f.requireSigned, "require-signed", false, "fail with 6 where the shared cache has a result that is not signed as it should be ($"+envCacheSigned+"=1)")
 }
 

@@ -9,11 +9,12 @@ package importer
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // Result is a bottle file.
@@ -156,8 +157,8 @@ func quoteTemplate(s string) string {
 }
 
 var (
-	quotedPart = regexp.MustCompile(`\$\{"([^"\\$%]*)"\}`)
-	onlyPart   = regexp.MustCompile(`^\$\{([^{}"]*)\}$`)
+	quotedPart = lazyregexp.New(`\$\{"([^"\\$%]*)"\}`)
+	onlyPart   = lazyregexp.New(`^\$\{([^{}"]*)\}$`)
 )
 
 // template writes what stands between quotes as an expression, without quotes and
@@ -193,7 +194,7 @@ func object(pairs []pair) string {
 	return "{\n" + strings.Join(elements, "\n") + "\n}"
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+var identifier = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 func mapKey(k string) string {
 	if identifier.MatchString(k) && !slices.Contains([]string{"for", "null", "true", "false"}, k) {

@@ -26,12 +26,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"bottlebuild/cache"
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/container/uplink"
 )
@@ -116,7 +116,7 @@ func (b *Backend) Name() string { return "container" }
 
 // namePattern is a DNS label of RFC 1123, lower case: it is host name, file name
 // and cgroup name.
-var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+var namePattern = lazyregexp.New(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 const maxName = 63
 

@@ -59,7 +59,7 @@ func (s *Server) lookup(name, ref string) (cache.Blob, error) {
 	if d, err := cache.ParseDigest(ref); err == nil {
 		return cache.Blob{Digest: d}, s.store.HasBlob(d, -1)
 	}
-	if !tagName.MatchString(ref) {
+	if !isTag(ref) {
 		return cache.Blob{}, fmt.Errorf("tag %.150q: %w", ref, cache.ErrMiss)
 	}
 	s.mu.Lock()
@@ -88,7 +88,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, name, ref s
 	}
 	d := cache.DigestOf(raw)
 	switch want, err := cache.ParseDigest(ref); {
-	case err != nil && !tagName.MatchString(ref):
+	case err != nil && !isTag(ref):
 		return invalid("TAG_INVALID", fmt.Errorf("%.150q is neither a tag nor a digest", ref))
 	case err == nil && want != d:
 		return invalid("DIGEST_INVALID", fmt.Errorf("the manifest has digest %s, not %s", d, want))
@@ -108,7 +108,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, name, ref s
 	if _, err := s.store.PutBytes(raw); err != nil {
 		return diskError(err)
 	}
-	if tagName.MatchString(ref) {
+	if isTag(ref) {
 		s.setTag(name, ref, cache.Blob{Name: "manifest", MediaType: string(m.mediaType), Digest: d, Size: int64(len(raw))})
 	}
 	w.Header().Set("Location", "/v2/"+s.prefix+"/"+name+"/manifests/"+d.String())

@@ -53,7 +53,7 @@ func (t Target) repository() (name.Repository, error) {
 		return name.Repository{}, fmt.Errorf("repository %q: %w", full, err)
 	}
 	for _, tag := range t.Tags {
-		if !tagName.MatchString(tag) {
+		if !isTag(tag) {
 			return name.Repository{}, fmt.Errorf("repository %s: %.150q is not a tag", full, tag)
 		}
 	}

@@ -17,12 +17,12 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"bottlebuild/cache"
+	"bottlebuild/internal/lazyregexp"
 )
 
 // Server is a registry on the loopback interface. Whatever is in the store can
@@ -105,7 +105,7 @@ func (s *Server) Publish(name string, desc cache.Blob, tags ...string) (ref stri
 		return "", fmt.Errorf("publish %s: %w", name, err)
 	}
 	for _, t := range tags {
-		if !tagName.MatchString(t) {
+		if !isTag(t) {
 			return "", fmt.Errorf("publish %s: %.150q is not a tag", name, t)
 		}
 		s.setTag(name, t, img.Blobs[0])
@@ -152,11 +152,14 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// Grammar of the OCI distribution spec, section "Pulling manifests".
+// Grammar of the OCI distribution spec, section "Pulling manifests"; of a tag it is
+// isTag that counts its length.
 var (
-	repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagName        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	repositoryName = lazyregexp.New(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagName        = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
 )
+
+func isTag(s string) bool { return len(s) <= 128 && tagName.MatchString(s) }
 
 // apiError is an answer other than success, with a code of the distribution
 // spec, section "Error codes".

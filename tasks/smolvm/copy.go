@@ -7,14 +7,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks/backend"
 )
 
-var numericOwner = regexp.MustCompile(`^[0-9]{1,10}:[0-9]{1,10}$`)
+var numericOwner = lazyregexp.New(`^[0-9]{1,10}:[0-9]{1,10}$`)
 
 // CopyIn writes a file with "machine cp", which from 1.9.0 sets owner and mode;
 // before, the guest's own mkdir, chown and chmod do the rest, and the error wraps

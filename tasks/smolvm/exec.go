@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks/backend"
 )
 
@@ -136,7 +136,7 @@ func mergeEnv(r record, as identity, env map[string]string) map[string]string {
 }
 
 // ownWords begin errors that smolvm has of itself.
-var ownWords = regexp.MustCompile(`^(?:Error: (?:agent operation failed|vm not found|invalid state|config|database|storage|kvm |machine )|error: (?:unexpected argument|invalid value|the argument|the following required))`)
+var ownWords = lazyregexp.New(`^(?:Error: (?:agent operation failed|vm not found|invalid state|config|database|storage|kvm |machine )|error: (?:unexpected argument|invalid value|the argument|the following required))`)
 
 // judge tells the command's exit code from smolvm's own failure.
 func (b *Backend) judge(ctx context.Context, name string, code int, stderr string, tty bool) (int, error) {

@@ -2,14 +2,15 @@ package smolvm
 
 import (
 	"io"
-	"regexp"
 	"slices"
 	"sync"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // ansi matches terminal escape sequences: ECMA-48 control sequences, operating
 // system commands, and the two-byte ones.
-var ansi = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])`)
+var ansi = lazyregexp.New(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])`)
 
 // maxLine bounds a line that is kept until it ends.
 const maxLine = 4 << 10

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks/backend"
 )
 
@@ -42,7 +42,7 @@ func (v version) before(o version) bool {
 	return v.patch < o.patch
 }
 
-var versionLine = regexp.MustCompile(`^smolvm v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+ ].*)?$`)
+var versionLine = lazyregexp.New(`^smolvm v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+ ].*)?$`)
 
 func parseVersion(s string) (version, bool) {
 	m := versionLine.FindStringSubmatch(strings.TrimSpace(s))
@@ -145,7 +145,7 @@ func executable(path string) bool {
 // flagSet is the long flags that a help text names: "--stream".
 type flagSet map[string]bool
 
-var longFlag = regexp.MustCompile(`(?m)(?:^|[\s,\[(])(--[a-z][a-z0-9-]*)`)
+var longFlag = lazyregexp.New(`(?m)(?:^|[\s,\[(])(--[a-z][a-z0-9-]*)`)
 
 func parseFlags(help string) flagSet {
 	set := flagSet{}

@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 
+	"bottlebuild/internal/lazyregexp"
 	"bottlebuild/tasks/backend"
 )
 
@@ -18,10 +18,10 @@ const openNoFollow = syscall.O_NOFOLLOW
 var (
 	// machineName is what smolvm and DNS both take; "--" and lengths are checked
 	// apart: compiled into a pattern, they would take much of every start.
-	machineName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
-	hostName    = regexp.MustCompile(`^(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
-	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
-	labelName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]*$`)
+	machineName = lazyregexp.New(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
+	hostName    = lazyregexp.New(`^(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
+	envName     = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	labelName   = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_./-]*$`)
 )
 
 // The bounds of smolvm's own flags.

@@ -6,12 +6,16 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"sync"
 )
 
 //go:embed page.html
 var pageSource string
 
-var page = template.Must(template.New("page").Parse(pageSource))
+// page is parsed when it is first wanted, which most commands never do.
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Parse(pageSource))
+})
 
 // writeHTML writes one self-contained page, which loads nothing: the drawing can
 // be moved, zoomed and searched, and a click tells all about a node.
@@ -30,7 +34,7 @@ func writeHTML(w io.Writer, g *Graph) error {
 		nodes[i] = pageNode{n, n.state(), n.cost()}
 	}
 	out := bufio.NewWriter(w)
-	err := page.Execute(out, map[string]any{
+	err := page().Execute(out, map[string]any{
 		"Title": g.Title, "Width": s.width, "Height": s.height, "Nodes": nodes, "Counts": counts,
 		"Drawing": template.HTML(drawing.String()), // made by drawInto, which escapes
 	})

@@ -3,10 +3,11 @@ package uplink
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // policy decides what a machine may reach.
@@ -31,7 +32,7 @@ const (
 	maxLearned = 16384
 )
 
-var nameRE = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?$`)
+var nameRE = lazyregexp.New(`^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?$`)
 
 // maxName is the length of a name in DNS. It is no part of the pattern, which
 // would take much longer to compile, at every start.
