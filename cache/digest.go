@@ -5,10 +5,11 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"strings"
 )
 
 // Digest is the SHA-256 of an artifact's bytes. Its text form is the OCI one,
@@ -27,34 +28,35 @@ func DigestOf(b []byte) Digest { return sha256.Sum256(b) }
 // ParseDigest reads the OCI text form. Anything but "sha256:" and 64 lower-case
 // hex digits is an error.
 func ParseDigest(s string) (Digest, error) {
-	sum, err := parseSum(s)
-	if err != nil {
-		return Digest{}, fmt.Errorf("parse digest %.80q: %w", s, err)
-	}
-	return Digest(sum), nil
+	var d Digest
+	err := d.UnmarshalText([]byte(s))
+	return d, err
 }
 
 // ParseKey reads the text form of a key, which is that of a digest.
 func ParseKey(s string) (Key, error) {
-	sum, err := parseSum(s)
-	if err != nil {
-		return Key{}, fmt.Errorf("parse key %.80q: %w", s, err)
-	}
-	return Key(sum), nil
+	var k Key
+	err := k.UnmarshalText([]byte(s))
+	return k, err
 }
 
-func parseSum(s string) (sum [sha256.Size]byte, err error) {
-	digits, ok := strings.CutPrefix(s, digestPrefix)
+// parseSum reads the OCI text form into sum, which is left alone if it is not that.
+func parseSum(s []byte, sum *[sha256.Size]byte) error {
+	digits, ok := bytes.CutPrefix(s, []byte(digestPrefix))
 	switch {
 	case !ok:
-		return sum, fmt.Errorf("it does not start with %q", digestPrefix)
+		return fmt.Errorf("it does not start with %q", digestPrefix)
 	case len(digits) != hex.EncodedLen(len(sum)):
-		return sum, fmt.Errorf("it has %d hex digits, not %d", len(digits), hex.EncodedLen(len(sum)))
-	case strings.ToLower(digits) != digits:
-		return sum, fmt.Errorf("its hex digits are not lower case")
+		return fmt.Errorf("it has %d hex digits, not %d", len(digits), hex.EncodedLen(len(sum)))
+	case bytes.ContainsAny(digits, "ABCDEF"):
+		return errors.New("its hex digits are not lower case")
 	}
-	_, err = hex.Decode(sum[:], []byte(digits))
-	return sum, err
+	var read [sha256.Size]byte
+	if _, err := hex.Decode(read[:], digits); err != nil {
+		return err
+	}
+	*sum = read
+	return nil
 }
 
 // Hex returns the digits without the algorithm: the name of the blob's file.
@@ -69,10 +71,19 @@ func (d Digest) IsZero() bool { return d == Digest{} }
 // MarshalText implements encoding.TextMarshaler with the OCI text form.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Digest) UnmarshalText(b []byte) (err error) {
-	*d, err = ParseDigest(string(b))
-	return err
+// UnmarshalText implements encoding.TextUnmarshaler, as [ParseDigest].
+func (d *Digest) UnmarshalText(b []byte) error {
+	if err := parseSum(b, (*[sha256.Size]byte)(d)); err != nil {
+		return fmt.Errorf("parse digest %.80q: %w", b, err)
+	}
+	return nil
+}
+
+// is reports whether hexDigits are d's.
+func (d Digest) is(hexDigits []byte) bool {
+	var own [2 * sha256.Size]byte
+	hex.Encode(own[:], d[:])
+	return bytes.Equal(own[:], hexDigits)
 }
 
 // Hex returns the digits without the algorithm: the name of the entry's file.
@@ -87,8 +98,10 @@ func (k Key) IsZero() bool { return k == Key{} }
 // MarshalText implements encoding.TextMarshaler.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (k *Key) UnmarshalText(b []byte) (err error) {
-	*k, err = ParseKey(string(b))
-	return err
+// UnmarshalText implements encoding.TextUnmarshaler, as [ParseKey].
+func (k *Key) UnmarshalText(b []byte) error {
+	if err := parseSum(b, (*[sha256.Size]byte)(k)); err != nil {
+		return fmt.Errorf("parse key %.80q: %w", b, err)
+	}
+	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"time"
 )
@@ -85,9 +84,12 @@ const entryMagic = "bottlebuild-entry 1 "
 // maxEntry bounds what is read of an entry's file, in bytes.
 const maxEntry = 16 << 20
 
-func entryPath(k Key) string {
+func entryPath(k Key) string { return "entries/" + entryName(k) }
+
+// entryName is the path of an entry in entries/.
+func entryName(k Key) string {
 	h := k.Hex()
-	return path.Join("entries", h[:2], h)
+	return h[:2] + "/" + h
 }
 
 func (e *Entry) encode() ([]byte, error) {
@@ -105,7 +107,7 @@ func decodeEntry(b []byte, k Key) (*Entry, error) {
 	if !ok || !magic {
 		return nil, errors.New("it does not start as an entry does")
 	}
-	if DigestOf(body).Hex() != string(sum) {
+	if !DigestOf(body).is(sum) {
 		return nil, errors.New("its checksum does not match")
 	}
 	line, recipe, ok := bytes.Cut(body, []byte("\n"))
@@ -149,8 +151,7 @@ func (s *Store) Get(k Key) (*Entry, error) {
 			return nil, fmt.Errorf("get %s: %w: %w", k, ErrEvicted, err)
 		}
 	}
-	h := k.Hex()
-	switch err := s.use(s.entries, path.Join(h[:2], h), used); {
+	switch err := s.use(s.entries, entryName(k), used); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
 	case err != nil:
@@ -206,21 +207,25 @@ func (s *Store) Delete(k Key) error {
 
 // readEntry returns what the entry's file holds, and when it was used last.
 func (s *Store) readEntry(k Key) (b []byte, used time.Time, err error) {
-	h := k.Hex()
-	f, err := openRead(s.entries, path.Join(h[:2], h))
+	f, err := openRead(s.entries, entryName(k))
 	if err != nil {
 		return nil, used, err
 	}
 	defer f.Close()
-	if s.lease.begin.Load() != 0 {
-		fi, err := f.Stat()
-		if err != nil {
-			return nil, used, err
-		}
-		used = fi.ModTime()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, used, err
 	}
-	b, err = readBounded(f, maxEntry)
-	return b, used, err
+	if fi.Size() > maxEntry {
+		return nil, used, fmt.Errorf("read %s: it is over %d bytes", f.Name(), maxEntry)
+	}
+	// It was put in place whole, so this is all of it; else its checksum tells.
+	b = make([]byte, fi.Size())
+	n, err := io.ReadFull(f, b)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return b[:n], fi.ModTime(), err
 }
 
 // readFile reads at most limit bytes of a file of the store; a longer file is an
@@ -252,5 +257,5 @@ func readBounded(f *os.File, limit int64) ([]byte, error) {
 	}
 }
 
-// usualFile is room for most entries, so that they are read in one piece.
-const usualFile = 4 << 10 // bytes
+// usualFile is room for most small files, so that they are read in one piece.
+const usualFile = 512 // bytes

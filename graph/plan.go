@@ -114,12 +114,13 @@ func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
 		p.Steps[i] = &Step{Node: n}
 		steps[n] = p.Steps[i]
 	}
+	seen := &lookups{by: make(map[lookup]*found, len(order))}
 	p.each(steps, r.planners(), func(s *Step) {
 		deps := make([]*Step, len(s.Node.Deps))
 		for i, d := range s.Node.Deps {
 			deps[i] = steps[d]
 		}
-		s.err = r.plan(ctx, s, deps)
+		s.err = r.plan(ctx, s, deps, seen)
 	})
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -137,7 +138,7 @@ func (r *Runner) Plan(ctx context.Context, nodes []*Node) (*Plan, error) {
 var errDependency = errors.New("a dependency cannot be planned")
 
 // plan decides about one step whose dependencies have been decided about.
-func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
+func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step, seen *lookups) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -159,11 +160,8 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step) error {
 	if err := r.bind(ctx, s, inputs); err != nil {
 		return err
 	}
-	find, forced := r.find, r.forced(s)
-	if forced {
-		find = r.here
-	}
-	entry, miss, err := find(ctx, s.Node.Kind, s.Key)
+	forced := r.forced(s)
+	entry, miss, err := seen.find(ctx, r, s.Node.Kind, lookup{s.Key, forced})
 	if forced {
 		entry = nil
 	}
