@@ -207,7 +207,7 @@ func (s *Store) Delete(k Key) error {
 
 // readEntry returns what the entry's file holds, and when it was used last.
 func (s *Store) readEntry(k Key) (b []byte, used time.Time, err error) {
-	f, err := openRead(s.entries, entryName(k))
+	f, err := s.shards.open(s.entries, k)
 	if err != nil {
 		return nil, used, err
 	}

@@ -35,6 +35,7 @@ type Store struct {
 	root *os.Root
 	// Looked into often enough to be kept open: blobs/sha256 and entries.
 	blobs, entries *os.Root
+	shards         shards
 	view           *overlay // of a store opened with View
 
 	lease leaseHolder
@@ -131,7 +132,7 @@ func (s *Store) Dir() string { return s.dir }
 
 // Close gives back what the store holds open.
 func (s *Store) Close() error {
-	errs := []error{s.lease.end()}
+	errs := []error{s.lease.end(), s.shards.close()}
 	for _, r := range []*os.Root{s.blobs, s.entries, s.root} {
 		if r != nil {
 			errs = append(errs, r.Close())

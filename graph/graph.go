@@ -93,6 +93,9 @@ type Verdict struct {
 	Reasons  []Reason // of a run or maybe; a hit needs none
 	Notes    []Reason // said behind the reasons, which are still looked for if Reasons is empty
 	Output   cache.Output
+	// OfKey is set if the verdict is that on every node with this key, so that
+	// one plan needs it only once. Else it depends on more than the key.
+	OfKey bool
 }
 
 // Default is the verdict on a node whose result is the cache's entry and nothing else.

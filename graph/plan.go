@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bottlebuild/cache"
@@ -161,15 +162,20 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step, seen *lookups)
 		return err
 	}
 	forced := r.forced(s)
-	entry, miss, err := seen.find(ctx, r, s.Node.Kind, lookup{s.Key, forced})
+	known := seen.find(ctx, r, s.Node.Kind, lookup{s.Key, forced})
+	if known.err != nil {
+		return known.err
+	}
+	entry := known.entry
 	if forced {
 		entry = nil
 	}
-	if err != nil {
+	if v := known.verdict.Load(); v != nil {
+		s.take(*v)
+	} else if v, err := r.judge(ctx, s, entry); err != nil {
 		return err
-	}
-	if err := r.judge(ctx, s, entry); err != nil {
-		return err
+	} else if v.OfKey {
+		known.verdict.Store(&v)
 	}
 	if forced && s.Decision == Hit {
 		s.Decision = Run
@@ -182,8 +188,8 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step, seen *lookups)
 		}
 		return nil
 	}
-	r.explain(ctx, s, forced, miss)
-	s.uncertain(miss)
+	r.explain(ctx, s, forced, known.miss)
+	s.uncertain(known.miss)
 	return nil
 }
 
@@ -214,7 +220,7 @@ func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs, waits 
 			return err
 		}
 	}
-	if err := r.judge(ctx, s, nil); err != nil {
+	if _, err := r.judge(ctx, s, nil); err != nil {
 		return err
 	}
 	if s.Decision == Maybe && (r.forced(s) || !r.marked(ctx, s.Node.Kind, partial)) {
@@ -268,13 +274,17 @@ func (r *Runner) get(k cache.Key) (entry *cache.Entry, miss, err error) {
 }
 
 // judge takes over the worker's verdict.
-func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) error {
+func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) (Verdict, error) {
 	v, err := r.Worker.Check(ctx, s.spec, entry)
 	if err != nil {
-		return err
+		return v, err
 	}
-	s.Decision, s.Action, s.Reasons, s.notes, s.output = v.Decision, v.Action, v.Reasons, v.Notes, v.Output
-	return nil
+	s.take(v)
+	return v, nil
+}
+
+func (s *Step) take(v Verdict) {
+	s.Decision, s.Action, s.Reasons, s.notes, s.output = v.Decision, v.Action, slices.Clone(v.Reasons), v.Notes, v.Output
 }
 
 // Seconds is how long the step's work took when it was last done, or should take;

@@ -44,7 +44,7 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 		}
 		entry, _, err := find(ctx, s.Node.Kind, s.Key)
 		if err == nil {
-			err = x.judge(ctx, s, entry)
+			_, err = x.judge(ctx, s, entry)
 		}
 		if err != nil {
 			fail(err)

@@ -34,9 +34,11 @@ func (w *Worker) checkPack(ctx context.Context, p Pack, s graph.Spec, entry *cac
 		return graph.Verdict{}, err
 	}
 	if err := be.CheckPack(ctx, entry.Output); err != nil {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CausePackLost, Component: "pack", Text: err.Error()}}}, nil
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CausePackLost, Component: "pack", Text: err.Error()}}, OfKey: true}, nil
 	}
-	return graph.Default(s, entry), nil
+	v := graph.Default(s, entry)
+	v.OfKey = true
+	return v, nil
 }
 
 func (w *Worker) runPack(ctx context.Context, p Pack, work graph.Work) (out cache.Output, err error) {

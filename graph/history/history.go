@@ -171,7 +171,7 @@ func (r *Recorder) take(report *graph.Report, reasons map[string][]graph.Reason)
 
 // rank orders nodes by how much one wants to know of them later.
 func rank(s graph.Status) int {
-	return map[graph.Status]int{graph.Failed: 0, graph.Ran: 1, graph.Skipped: 2, graph.Cached: 3}[s]
+	return slices.Index([]graph.Status{graph.Failed, graph.Ran, graph.Skipped, graph.Cached}, s)
 }
 
 // first bounds how many reasons are kept.
