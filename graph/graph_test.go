@@ -36,6 +36,8 @@ type world struct {
 	lost    map[cache.Key]bool // results that the world outside the cache has lost
 	running atomic.Int32
 	limit   int32
+	ofKey   bool // verdicts say that they are of the key, which they are
+	checks  int
 	onRun   func(address string)
 	problem error
 }
@@ -54,10 +56,13 @@ func (w *world) Describe(_ context.Context, s graph.Spec, r *cache.Recipe) error
 func (w *world) Check(_ context.Context, s graph.Spec, e *cache.Entry) (graph.Verdict, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.checks++
+	v := graph.Default(s, e)
 	if w.lost[s.Key] {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "world", Text: "lost"}}}, nil
+		v = graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Component: "world", Text: "lost"}}}
 	}
-	return graph.Default(s, e), nil
+	v.OfKey = w.ofKey && s.Known
+	return v, nil
 }
 
 func (w *world) Execute(ctx context.Context, work graph.Work) (cache.Output, error) {
@@ -171,7 +176,10 @@ func snapshot(p *graph.Plan) *graph.Plan {
 
 func TestRunDoesWhatThePlanSays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{limit: int32(rapid.IntRange(1, 4).Draw(rt, "jobs")), lost: map[cache.Key]bool{}}
+		w := &world{
+			limit: int32(rapid.IntRange(1, 4).Draw(rt, "jobs")), lost: map[cache.Key]bool{},
+			ofKey: rapid.Bool().Draw(rt, "verdicts of keys"),
+		}
 		r := newRunner(w)
 		build, n := dag(rt)
 		edit := map[int]string{}

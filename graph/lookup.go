@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"bottlebuild/cache"
 )
@@ -26,7 +25,25 @@ type found struct {
 	once      sync.Once
 	entry     *cache.Entry // not changed by anybody
 	miss, err error
-	verdict   atomic.Pointer[Verdict] // if it is that of the key
+
+	judging sync.Mutex
+	verdict *Verdict // if it is that of the key
+}
+
+// judge takes over the verdict on a step with this key, which the worker gives
+// unless it has said that an earlier one is that of the key.
+func (f *found) judge(ctx context.Context, r *Runner, s *Step, entry *cache.Entry) error {
+	f.judging.Lock()
+	defer f.judging.Unlock()
+	if f.verdict != nil {
+		s.take(*f.verdict)
+		return nil
+	}
+	v, err := r.judge(ctx, s, entry)
+	if err == nil && v.OfKey {
+		f.verdict = &v
+	}
+	return err
 }
 
 // find is [Runner.find], or [Runner.here], the first time that it is called for a

@@ -170,12 +170,8 @@ func (r *Runner) plan(ctx context.Context, s *Step, deps []*Step, seen *lookups)
 	if forced {
 		entry = nil
 	}
-	if v := known.verdict.Load(); v != nil {
-		s.take(*v)
-	} else if v, err := r.judge(ctx, s, entry); err != nil {
+	if err := known.judge(ctx, r, s, entry); err != nil {
 		return err
-	} else if v.OfKey {
-		known.verdict.Store(&v)
 	}
 	if forced && s.Decision == Hit {
 		s.Decision = Run

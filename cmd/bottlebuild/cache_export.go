@@ -45,7 +45,7 @@ the exit code is 2: bottlebuild warm makes what is cold.`,
 	}
 	f.fileFlags.add(cmd)
 	f.shared.add(cmd)
-	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "the entry of this `KEY`, or whose key starts with these digits, instead of a bottle file's; repeatable")
+	textsFlag(cmd, &f.keys, "key", "", "the entry of this `KEY`, or whose key starts with these digits, instead of a bottle file's; repeatable")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print what was done as JSON")
 	return cmd
 }
