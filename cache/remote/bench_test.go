@@ -208,7 +208,7 @@ func (d *distant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/v2/":
 		ok = true
 	case index != nil && strings.HasPrefix(name, "ix-"):
-		m, err := indexManifest(index)
+		m, err := indexManifest(index, time.Now())
 		body, ok = m.raw, err == nil
 	case index != nil && strings.Contains(r.URL.Path, "/blobs/"):
 		body, ok = index, true

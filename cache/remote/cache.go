@@ -35,6 +35,8 @@ type Config struct {
 	// Fresh asks registries for every record, whatever is known of them: a record
 	// may have been removed since.
 	Fresh bool
+	// Sending begins the report of an entry that is sent to a repository; or nil.
+	Sending func(e *cache.Entry, repository string) Step
 	// Notice receives what users should know, such as that a registry was given up.
 	Notice func(string)
 }

@@ -196,12 +196,18 @@ const manifestTypes = string(types.OCIManifestSchema1) + "," + string(types.OCII
 
 // request does a GET of something of the repository. The caller closes the body.
 func (c *client) request(ctx context.Context, scope, kind, ref string, header http.Header) (*http.Response, error) {
+	return c.send(ctx, http.MethodGet, scope, kind, ref, header)
+}
+
+// send does a request without a body. The caller closes that of the answer.
+func (c *client) send(ctx context.Context, method, scope, kind, ref string, header http.Header) (*http.Response, error) {
 	s, err := c.session(ctx, scope)
 	if err != nil {
 		return nil, err
 	}
 	u := url.URL{Scheme: c.repo.Scheme(), Host: c.repo.RegistryStr(), Path: "/v2/" + c.repo.RepositoryStr() + "/" + kind + "/" + ref}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	u.Path, u.RawQuery, _ = strings.Cut(u.Path, "?")
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (r *repository) getIndex(ctx context.Context, b cache.Blob) (*known, error)
 	if resp.StatusCode != http.StatusOK {
 		return nil, answered(resp)
 	}
-	content, err := io.ReadAll(io.LimitReader(&living{ReadCloser: resp.Body, alive: alive}, b.Size+1))
+	content, err := io.ReadAll(io.LimitReader(&living{ReadCloser: resp.Body, alive: func(int64) { alive() }}, b.Size+1))
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
@@ -105,7 +105,7 @@ func (r *repository) getIndex(ctx context.Context, b cache.Blob) (*known, error)
 
 // putIndex writes the snapshot index anew, if there are records of this run that
 // it lacks: those, and what it had before for as long as there is room.
-func (r *repository) putIndex(ctx context.Context, sent func(int64)) error {
+func (r *repository) putIndex(ctx context.Context, to transfer) error {
 	r.indexOnce.Do(func() { r.fetchIndex(ctx) })
 	if !r.indexLacks() {
 		return nil
@@ -138,22 +138,8 @@ func (r *repository) putIndex(ctx context.Context, sent func(int64)) error {
 		}
 	}
 	next.trim(time.Now(), used, maxIndexed)
-	content, err := next.encode()
+	digest, err := r.client.putKnown(ctx, indexTag(r.project), next, time.Now(), to)
 	if err != nil {
-		return err
-	}
-	if err := r.client.uploadBytes(ctx, content, sent); err != nil {
-		return err
-	}
-	if err := r.client.uploadBytes(ctx, emptyConfig, sent); err != nil {
-		return err
-	}
-	digest := cache.DigestOf(content)
-	m, err := indexManifest(content)
-	if err != nil {
-		return err
-	}
-	if err := r.client.put(ctx, r.client.repo.Tag(indexTag(r.project)), m, sent); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -164,10 +150,29 @@ func (r *repository) putIndex(ctx context.Context, sent func(int64)) error {
 	return nil
 }
 
+// putKnown writes a snapshot index and returns the digest of its blob. It says that
+// it was written at the given time.
+func (c *client) putKnown(ctx context.Context, tag string, k *known, at time.Time, to transfer) (cache.Digest, error) {
+	content, err := k.encode()
+	if err != nil {
+		return cache.Digest{}, err
+	}
+	for _, b := range [][]byte{content, emptyConfig} {
+		if err := c.uploadBytes(ctx, b, to); err != nil {
+			return cache.Digest{}, err
+		}
+	}
+	m, err := indexManifest(content, at)
+	if err != nil {
+		return cache.Digest{}, err
+	}
+	return cache.DigestOf(content), c.put(ctx, c.repo.Tag(tag), m, to)
+}
+
 // indexManifest is the manifest of a snapshot index.
-func indexManifest(content []byte) (rawManifest, error) {
+func indexManifest(content []byte, at time.Time) (rawManifest, error) {
 	layer := v1.Descriptor{MediaType: IndexBlobType, Digest: hashOf(cache.DigestOf(content)), Size: int64(len(content))}
-	return artifact(IndexType, []v1.Descriptor{layer}, map[string]string{createdAnnotation: time.Now().UTC().Format(time.RFC3339)}).encode()
+	return artifact(IndexType, []v1.Descriptor{layer}, map[string]string{createdAnnotation: at.UTC().Format(time.RFC3339)}).encode()
 }
 
 // indexLacks reports whether records of this run are not in the index.

@@ -194,11 +194,18 @@ func (k *known) merge(other *known) {
 	}
 }
 
-// takeIndex merges the snapshot index and notes what is in it.
+// takeIndex merges the snapshot index and notes what is in it. A record that the
+// last one had and this one lacks may have been pruned: the registry is asked for it
+// when it is needed.
 func (k *known) takeIndex(index *known) {
 	k.merge(index)
 	for key, rec := range k.records {
-		_, rec.indexed = index.records[key]
+		_, has := index.records[key]
+		if rec.indexed && !has {
+			delete(k.records, key)
+			continue
+		}
+		rec.indexed = has
 		k.records[key] = rec
 	}
 }

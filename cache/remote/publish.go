@@ -109,7 +109,13 @@ func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) erro
 	if err != nil {
 		return err
 	}
-	if err := r.client.push(ctx, c.conf.Store, u, recordTag(e.Key), c.sent); err != nil {
+	var step Step = unseen{}
+	if c.conf.Sending != nil {
+		step = c.conf.Sending(e, r.name)
+	}
+	err = r.client.push(ctx, c.conf.Store, u, recordTag(e.Key), transfer{c.sent, step})
+	step.Done(err)
+	if err != nil {
 		if refuses(err) {
 			r.client.health.giveUp(err)
 		}
@@ -122,6 +128,13 @@ func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) erro
 
 func (c *Cache) sent(n int64) { c.stats.pushedBytes.Add(n) }
 
+// Sending reports whether something that was published is still to be sent.
+func (c *Cache) Sending() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sending) > 0
+}
+
 // Flush waits until everything that was published has been sent, and writes the
 // snapshot indexes anew. When ctx ends, what is under way is called off.
 func (c *Cache) Flush(ctx context.Context) {
@@ -132,7 +145,7 @@ func (c *Cache) Flush(ctx context.Context) {
 		if !r.write || c.pushCtx.Err() != nil {
 			continue
 		}
-		if err := r.putIndex(c.pushCtx, c.sent); err != nil && c.pushCtx.Err() == nil && !errors.Is(err, errGivenUp) {
+		if err := r.putIndex(c.pushCtx, transfer{c.sent, unseen{}}); err != nil && c.pushCtx.Err() == nil && !errors.Is(err, errGivenUp) {
 			c.notice(fmt.Sprintf("shared cache %s: its snapshot index was not written: %v", r.name, err))
 		}
 	}

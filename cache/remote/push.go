@@ -26,14 +26,26 @@ const (
 	transfers = 4
 )
 
+// transfer is told of what is sent.
+type transfer struct {
+	sent func(int64) // bytes that the registry has taken
+	step Step        // how far each blob has come
+}
+
+// unseen is the Step of what nobody watches.
+type unseen struct{}
+
+func (unseen) Bytes(string, int64, int64) {}
+func (unseen) Done(error)                 {}
+
 // push sends everything of an entry, and its record last: what is there before
 // is of no use to anybody.
-func (c *client) push(ctx context.Context, store *cache.Store, u *upload, tag string, sent func(int64)) error {
+func (c *client) push(ctx context.Context, store *cache.Store, u *upload, tag string, to transfer) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(transfers)
-	g.Go(func() error { return c.uploadBytes(gctx, emptyConfig, sent) })
+	g.Go(func() error { return c.uploadBytes(gctx, emptyConfig, to) })
 	for _, b := range u.blobs {
-		g.Go(func() error { return c.uploadBlob(gctx, store, b, sent) })
+		g.Go(func() error { return c.uploadBlob(gctx, store, b, to) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -43,16 +55,16 @@ func (c *client) push(ctx context.Context, store *cache.Store, u *upload, tag st
 		if err != nil {
 			return err
 		}
-		if err := c.put(ctx, c.repo.Digest(m.Digest.String()), rawManifest{raw, types.MediaType(m.MediaType)}, sent); err != nil {
+		if err := c.put(ctx, c.repo.Digest(m.Digest.String()), rawManifest{raw, types.MediaType(m.MediaType)}, to); err != nil {
 			return fmt.Errorf("manifest %s: %w", m.Digest, err)
 		}
 	}
 	if u.parts != nil {
-		if err := c.put(ctx, c.repo.Digest(cache.DigestOf(u.parts.raw).String()), *u.parts, sent); err != nil {
+		if err := c.put(ctx, c.repo.Digest(cache.DigestOf(u.parts.raw).String()), *u.parts, to); err != nil {
 			return err
 		}
 	}
-	return c.put(ctx, c.repo.Tag(tag), u.record, sent)
+	return c.put(ctx, c.repo.Tag(tag), u.record, to)
 }
 
 // again tries what may pass a few times.
@@ -81,7 +93,7 @@ func (c *client) again(ctx context.Context, op func(context.Context, func()) err
 	}
 }
 
-func (c *client) put(ctx context.Context, ref name.Reference, m rawManifest, sent func(int64)) error {
+func (c *client) put(ctx context.Context, ref name.Reference, m rawManifest, to transfer) error {
 	err := c.again(ctx, func(ctx context.Context, _ func()) error {
 		s, err := c.session(ctx, transport.PushScope)
 		if err != nil {
@@ -90,27 +102,27 @@ func (c *client) put(ctx context.Context, ref name.Reference, m rawManifest, sen
 		return s.pusher.Put(ctx, ref, m)
 	})
 	if err == nil {
-		sent(int64(len(m.raw)))
+		to.sent(int64(len(m.raw)))
 	}
 	return err
 }
 
-func (c *client) uploadBlob(ctx context.Context, store *cache.Store, b cache.Blob, sent func(int64)) error {
+func (c *client) uploadBlob(ctx context.Context, store *cache.Store, b cache.Blob, to transfer) error {
 	open := func() (io.ReadCloser, error) { return store.OpenBlob(b.Digest) }
-	if err := c.upload(ctx, b, open, sent); err != nil {
+	if err := c.upload(ctx, b, open, to); err != nil {
 		return fmt.Errorf("blob %s: %w", b.Digest, err)
 	}
 	return nil
 }
 
-func (c *client) uploadBytes(ctx context.Context, content []byte, sent func(int64)) error {
+func (c *client) uploadBytes(ctx context.Context, content []byte, to transfer) error {
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
-	return c.upload(ctx, cache.Blob{Digest: cache.DigestOf(content), Size: int64(len(content))}, open, sent)
+	return c.upload(ctx, cache.Blob{Digest: cache.DigestOf(content), Size: int64(len(content))}, open, to)
 }
 
 // upload sends a blob unless the repository has it.
-func (c *client) upload(ctx context.Context, b cache.Blob, open func() (io.ReadCloser, error), sent func(int64)) error {
-	layer := &sentLayer{blob: b, open: open}
+func (c *client) upload(ctx context.Context, b cache.Blob, open func() (io.ReadCloser, error), to transfer) error {
+	layer := &sentLayer{blob: b, open: open, step: to.step}
 	l, err := partial.CompressedToLayer(layer)
 	if err != nil {
 		return err
@@ -124,7 +136,8 @@ func (c *client) upload(ctx context.Context, b cache.Blob, open func() (io.ReadC
 		return s.pusher.Upload(ctx, c.repo, l)
 	})
 	if err == nil && layer.sent {
-		sent(b.Size)
+		to.sent(b.Size)
+		to.step.Bytes(b.Digest.String(), b.Size, b.Size)
 	}
 	return err
 }
@@ -133,6 +146,7 @@ func (c *client) upload(ctx context.Context, b cache.Blob, open func() (io.ReadC
 type sentLayer struct {
 	blob  cache.Blob
 	open  func() (io.ReadCloser, error)
+	step  Step
 	alive func()
 	sent  bool
 }
@@ -149,21 +163,26 @@ func (l *sentLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &living{ReadCloser: r, alive: l.alive}, nil
+	told := func(n int64) {
+		l.alive()
+		l.step.Bytes(l.blob.Digest.String(), min(n, l.blob.Size-1), l.blob.Size) // the registry has yet to take it
+	}
+	return &living{ReadCloser: r, alive: told}, nil
 }
 
-// living calls alive as it is read.
+// living calls alive as it is read, with how many bytes have been.
 type living struct {
 	io.ReadCloser
-	alive func()
-	n     int
+	alive func(n int64)
+	told  int64
+	n     int64
 }
 
 func (r *living) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if r.n += n; r.n >= heartbeat {
-		r.n = 0
-		r.alive()
+	if r.n += int64(n); r.n-r.told >= heartbeat {
+		r.told = r.n
+		r.alive(r.n)
 	}
 	return n, err
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -105,6 +106,15 @@ type session struct {
 	mu      sync.Mutex
 	builder *buildkit.Builder
 	closers []io.Closer
+	display atomic.Pointer[display] // of progress; nil: none
+}
+
+// sink returns where the node at an address reports to.
+func (s *session) sink(address string) progress.Sink {
+	if d := s.display.Load(); d != nil {
+		return d.sink(address)
+	}
+	return progress.Discard{}
 }
 
 // open opens the store, which is made if it is not there, and sets up a worker;
@@ -142,7 +152,7 @@ func (a *app) session(open func(dir string) (*cache.Store, error)) (*session, er
 		Locked:   a.locked,
 		Platform: platform(),
 		Builder:  func(ctx context.Context) (*buildkit.Builder, error) { return s.connect(ctx, self) },
-		Progress: func(string) progress.Sink { return progress.Discard{} },
+		Progress: s.sink,
 		Backends: &tasks.Backends{
 			Smolvm: smolvm.New(smolvm.Config{
 				Store: store, StateDir: filepath.Join(state, "smolvm"), Env: os.Environ(),

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/remote"
 	"bottlebuild/tasks/backend"
 	"bottlebuild/tasks/buildkit"
 )
@@ -40,6 +41,8 @@ type prunedJSON struct {
 type pruneFlags struct {
 	maxSize, maxAge   string
 	all, dryRun, json bool
+	remote            string
+	shared            cacheFlags // for --remote
 }
 
 func newCachePruneCommand(a *app) *cobra.Command {
@@ -54,10 +57,16 @@ the bounds are those of the daily trim, see: bottlebuild cache --help.
 What a run uses at the moment and what a machine needs stays, whatever the
 bounds. Packs that were removed are made again by the next run that wants them.
 The state of the embedded BuildKit is pruned by age too, if it runs; it has
-bounds of its own for size.`,
+bounds of its own for size.
+
+With --remote it is the records of a shared cache that go, and what only they need;
+tags that are not bottlebuild's stay, and so do records that are under an hour old,
+but for --all. A record was last used when it was made, or when a snapshot index
+was written that names it. The registry frees the room when it collects its garbage.`,
 		Example: `  bottlebuild cache prune --dry-run
   bottlebuild cache prune --max-size 20GB --max-age 14d
-  bottlebuild cache prune --all`,
+  bottlebuild cache prune --all
+  bottlebuild cache prune --remote registry.example.com/acme --max-age 60d --dry-run`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.pruneCache(cmd.Context(), &f) },
 	}
@@ -67,6 +76,8 @@ bounds of its own for size.`,
 	fl.BoolVar(&f.all, "all", false, "drop everything that is not needed now")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only say what would go")
 	fl.BoolVar(&f.json, "json", false, "print what was done as JSON")
+	fl.StringVar(&f.remote, "remote", "", "prune the shared cache at this `REGISTRY/PREFIX`, not this machine's")
+	fl.StringVar(&f.shared.scope, "cache-scope", "", "with --remote, whose results: trusted or pr ($"+envCacheScope+")")
 	return cmd
 }
 
@@ -85,6 +96,9 @@ func (a *app) pruneCache(ctx context.Context, f *pruneFlags) error {
 		if o.MaxAge, err = parseAge(f.maxAge); err != nil {
 			return usageError("--max-age %q: %w", f.maxAge, err)
 		}
+	}
+	if f.remote != "" {
+		return a.pruneRemote(ctx, f, remote.PruneOptions{MaxSize: o.MaxSize, MaxAge: o.MaxAge, All: o.All, DryRun: o.DryRun})
 	}
 	s, err := a.open()
 	if err != nil {

@@ -177,36 +177,29 @@ func (s *session) verify(r *graph.Report) {
 	}
 }
 
-// execute runs a plan under a display, which is opened only if there is work.
-func (x *execution) execute(ctx context.Context, plan *graph.Plan) (*graph.Report, error) {
+// execute runs a plan and sends the shared cache what it lacks, under a display,
+// which is opened only if there is work.
+func (x *execution) execute(ctx context.Context, plan *graph.Plan) (report *graph.Report, err error) {
 	run, maybe := plan.Work()
 	if run+maybe == 0 {
-		return x.runner.Run(ctx, plan), nil
+		report := x.runner.Run(ctx, plan)
+		return report, x.flush(ctx, report)
 	}
 	x.watch.tell(x.app, plan)
 	_ = x.record.Begin() // if it cannot be written, End says so: that is no reason not to run
-	return x.show(ctx, plan)
+	err = x.show(func(d *display) {
+		report = x.runUnder(ctx, d, plan)
+		if x.shared != nil && x.shared.Writes() {
+			x.publishCached(report)
+			x.shared.Flush(ctx)
+		}
+	})
+	return report, err
 }
 
-// show runs a plan under a display.
-func (x *execution) show(ctx context.Context, plan *graph.Plan) (*graph.Report, error) {
-	s, runner, mode := x.session, x.runner, x.mode
-	if mode == "auto" {
-		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
-			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {
-				return nil, err
-			}
-			mode = v
-		} else if s.env("CI") != "" {
-			mode = "plain"
-		}
-	}
-	d, err := openDisplay(s.stderr, mode)
-	if err != nil {
-		return nil, err
-	}
-	s.worker.Progress = d.sink
-	runner.Notify = func(res *graph.Result) {
+// runUnder runs a plan and shows of each node how it ended.
+func (x *execution) runUnder(ctx context.Context, d *display, plan *graph.Plan) *graph.Report {
+	x.runner.Notify = func(res *graph.Result) {
 		address, kind := res.Node.Address, res.Node.Kind
 		switch {
 		case res.Status == graph.Cached:
@@ -216,8 +209,42 @@ func (x *execution) show(ctx context.Context, plan *graph.Plan) (*graph.Report, 
 			progress.Start(d.sink(address), kind).Done(res.Err)
 		}
 	}
-	report := runner.Run(ctx, plan)
-	return report, d.close()
+	return x.runner.Run(ctx, plan)
+}
+
+// flush sends the shared cache what it lacks after a run that did no work.
+func (x *execution) flush(ctx context.Context, report *graph.Report) error {
+	if x.shared == nil || !x.shared.Writes() {
+		return nil
+	}
+	x.publishCached(report)
+	if !x.shared.Sending() {
+		x.shared.Flush(ctx)
+		return nil
+	}
+	return x.show(func(*display) { x.shared.Flush(ctx) })
+}
+
+// show does something under a display.
+func (x *execution) show(do func(*display)) error {
+	s, mode := x.session, x.mode
+	if mode == "auto" {
+		if v := s.env("BUILDKIT_PROGRESS"); v != "" {
+			if err := checkProgress("BUILDKIT_PROGRESS", v); err != nil {
+				return err
+			}
+			mode = v
+		} else if s.env("CI") != "" {
+			mode = "plain"
+		}
+	}
+	d, err := openDisplay(s.stderr, mode)
+	if err != nil {
+		return err
+	}
+	s.display.Store(d)
+	do(d)
+	return d.close()
 }
 
 // availableMemory returns how much memory, in MiB, can be had without swapping;

@@ -67,7 +67,8 @@ func (s *session) rebuild(ctx context.Context, f *selection, args []string, n in
 		return nil, planError(err)
 	}
 	run := &execution{session: s, chosen: c, runner: runner, mode: "auto"}
-	report, err := run.show(ctx, plan)
+	var report *graph.Report
+	err = run.show(func(d *display) { report = run.runUnder(ctx, d, plan) })
 	if err == nil {
 		err = report.Err()
 	}

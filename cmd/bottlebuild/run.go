@@ -165,7 +165,7 @@ func (a *app) finish(ctx context.Context, f *runFlags, x *execution, report *gra
 		}
 		return nil, failure
 	}
-	shared := x.flushShared(ctx, report, f.progress == "quiet" || f.progress == "rawjson")
+	shared := x.tellShared(f.progress == "quiet" || f.progress == "rawjson")
 	failure = errors.Join(failure, x.worker.Scanner.Save(context.WithoutCancel(ctx)))
 	outputs, diags := x.chosen.file.Outputs(report.Outputs())
 	if f.metadata != "" {

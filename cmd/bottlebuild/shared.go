@@ -35,6 +35,9 @@ func (s *session) shareBy(conf remote.Config) (err error) {
 			fmt.Fprintln(s.stderr, "bottlebuild:", text)
 		}
 	}
+	conf.Sending = func(e *cache.Entry, repository string) remote.Step {
+		return progress.Start(s.sink(e.Address), "store "+e.Kind+" in "+repository)
+	}
 	if s.shared, err = remote.New(conf); err != nil {
 		return usageError("%w", err)
 	}
@@ -63,22 +66,22 @@ func (s *session) denied() int {
 	return s.shared.Denials()
 }
 
-// flushShared sends what is still to be sent, the results that were there before
-// this run as well, and says what the shared cache did.
-func (s *session) flushShared(ctx context.Context, r *graph.Report, quiet bool) *remote.Stats {
+// publishCached offers the shared cache the results that were here before the run.
+func (s *session) publishCached(r *graph.Report) {
+	for _, res := range r.Results {
+		if res.Status != graph.Cached || !tasks.Shares(res.Node.Kind) {
+			continue
+		}
+		if e, err := s.store.Get(res.Key); err == nil { // else it is not here
+			s.shared.Publish(e)
+		}
+	}
+}
+
+// tellShared says what the shared cache did; nil if there is none.
+func (s *session) tellShared(quiet bool) *remote.Stats {
 	if s.shared == nil {
 		return nil
-	}
-	if s.shared.Writes() {
-		for _, res := range r.Results {
-			if res.Status != graph.Cached || !tasks.Shares(res.Node.Kind) {
-				continue
-			}
-			if e, err := s.store.Get(res.Key); err == nil { // else it is not here
-				s.shared.Publish(e)
-			}
-		}
-		s.shared.Flush(ctx)
 	}
 	stats := s.shared.Stats()
 	if text := describeStats(stats); text != "" && !quiet {

@@ -135,7 +135,7 @@ func (a *app) runWarm(ctx context.Context, f *warmFlags, c *chosen, args []strin
 	endGroup()
 	var r *warmReport
 	if report != nil {
-		shared := x.flushShared(ctx, report, f.progress == "quiet" || f.progress == "rawjson")
+		shared := x.tellShared(f.progress == "quiet" || f.progress == "rawjson")
 		r = x.warmed(report)
 		r.SharedCache = shared
 		err = errors.Join(err, report.Err(), x.worker.Scanner.Save(context.WithoutCancel(ctx)))
