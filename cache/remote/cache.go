@@ -183,10 +183,16 @@ func (c *Cache) Find(ctx context.Context, k cache.Key) (*cache.Entry, error) {
 	return nil, fmt.Errorf("find %s: %w", k, cache.ErrMiss)
 }
 
-// found notes who names the entry's blobs.
+// found notes who names the entry's blobs. If all of them are here, of a process
+// that was killed before it had put the entry or of other entries, the entry is
+// this machine's own.
 func (c *Cache) found(r *repository, e *cache.Entry) *cache.Entry {
 	e.From = r.name
 	c.stats.found.Add(1)
+	if !c.conf.LookOnly && c.complete(e) {
+		own := *e
+		_ = c.own(&own) // it can be used without as well
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at := (place{r, e.Key}); !c.seen[at] {
