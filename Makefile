@@ -106,7 +106,7 @@ bin/buildx: bench/go.mod bench/go.sum
 bench: build bin/bench bin/buildx
 	$(call install,$(BENCH_COMMANDS))
 	$(SUDO) env "PATH=$(PATH)" bin/bench -bin bin $(BENCH)
-	$(GO) test ./cache/remote -run '^$$' -bench . -benchtime 1x
+	$(GO) test ./cache ./cache/remote -run '^$$' -bench . -benchtime 1x -timeout 1h
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 .PHONY: lint

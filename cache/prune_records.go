@@ -16,6 +16,9 @@ import (
 // be without.
 const recordAge = 30 * 24 * time.Hour
 
+// quarantineAge is how long what was found damaged is kept.
+const quarantineAge = 7 * 24 * time.Hour
+
 // records removes small files that have lost their meaning: marks that are
 // older than every entry, notes of the newest key of addresses that have no
 // entry, tables of directories that are not built any more, old quarantine.
@@ -63,7 +66,7 @@ func (p *pruner) records(ctx context.Context) error {
 		p.report.Files += n
 		p.report.Freed += bytes
 	}
-	quarantined := p.start.Add(-7 * 24 * time.Hour)
+	quarantined := p.start.Add(-quarantineAge)
 	if p.o.All {
 		quarantined = p.start
 	}

@@ -17,9 +17,11 @@ import (
 const (
 	trimAge      = 30 * 24 * time.Hour
 	trimDiskPart = 10 // one in so many bytes of the disk
-	// trimTime is how long a run waits for its trim at most; the rest is left to
-	// the next one.
+	// trimTime is how long a run waits for the daily trim at most. What a very
+	// large cache has left over is done piece by piece by the runs that follow, each
+	// of which waits for trimMore.
 	trimTime = 10 * time.Second
+	trimMore = 2 * time.Second
 )
 
 // cacheBounds returns the bounds of the cache, as the environment has them.
@@ -56,21 +58,37 @@ func (s *session) trim(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	due, err := s.store.Daily("trim")
-	if err != nil || !due {
-		return
+	limit, piecemeal := trimMore, s.store.Trimming()
+	if !piecemeal {
+		due, err := s.store.Daily("trim")
+		if err != nil || !due {
+			return
+		}
+		limit = trimTime
 	}
-	ctx, cancel := context.WithTimeout(ctx, trimTime)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	o, err := s.cacheBounds()
-	if err == nil {
+	var freed int64
+	if err == nil && !piecemeal {
 		var out *pruneJSON
-		out, err = s.prune(ctx, o)
-		const worthTelling = 1 << 20
-		if out != nil && out.Total >= worthTelling && !s.rawProgress {
-			fmt.Fprintf(s.stderr, "bottlebuild: the cache is within its bounds again: %s freed; see: bottlebuild cache stat\n",
-				units.BytesSize(float64(out.Total)))
+		out, err = s.prune(limited, o)
+		if out != nil {
+			freed = out.Total
 		}
+		// It cannot even be looked through in that time.
+		piecemeal = err != nil && limited.Err() != nil && ctx.Err() == nil
+		limited, cancel = context.WithTimeout(ctx, trimMore)
+		defer cancel()
+	}
+	if piecemeal && (err == nil || ctx.Err() == nil) {
+		var r *cache.PruneReport
+		r, _, err = s.store.Trim(limited, o)
+		freed += r.Freed
+	}
+	const worthTelling = 1 << 20
+	if freed >= worthTelling && !s.rawProgress {
+		fmt.Fprintf(s.stderr, "bottlebuild: the cache is kept within its bounds: %s freed; see: bottlebuild cache stat\n", units.BytesSize(float64(freed)))
 	}
 	if err != nil && !errors.Is(err, cache.ErrBusy) && ctx.Err() == nil && !s.rawProgress {
 		fmt.Fprintf(s.stderr, "bottlebuild: trim the cache: %v\n", err)
