@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -17,7 +18,8 @@ import (
 )
 
 func newInitCommand(a *app) *cobra.Command {
-	var from, file string
+	var from []string
+	var file string
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "init [DIRECTORY]",
@@ -29,21 +31,24 @@ what else there is. A file that is there already is left alone without --force.
 
 With --from the targets of a file of docker buildx bake (docker-bake.hcl, .json), or
 the services of a compose file, become images and bottles. Variables, matrices and
-inherited attributes of bake are kept readable; what has no counterpart stands in a
-comment, and is told as a warning. The result is written beside that file.`,
+inherited attributes of bake are kept readable, and ${NAME} of compose becomes a
+variable; what has no counterpart stands in a comment, and is told as a warning.
+--from can be repeated: files of one kind are put on top of each other, as those
+tools do it, and as there an override file beside a single one (compose.override.yaml,
+docker-bake.override.hcl) is read with it. The result is written beside the first.`,
 		Example: `  bottlebuild init
   bottlebuild init --from docker-bake.hcl
-  bottlebuild init --from compose.yaml -o -`,
+  bottlebuild init --from compose.yaml --from compose.prod.yaml -o -`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			switch {
-			case len(args) > 0 && from != "":
+			case len(args) > 0 && len(from) > 0:
 				return usageError("init takes a directory or --from, not both: the result of --from is written beside that file, or to -o FILE")
 			case len(args) > 0:
 				dir = args[0]
-			case from != "":
-				dir = filepath.Dir(from)
+			case len(from) > 0:
+				dir = filepath.Dir(from[0])
 			}
 			path := file
 			if path == "" {
@@ -54,7 +59,7 @@ comment, and is told as a warning. The result is written beside that file.`,
 			}
 			var res importer.Result
 			var err error
-			if from == "" {
+			if len(from) == 0 {
 				if res, err = importer.Dockerfiles(dir); err != nil {
 					return usageError("%w", err)
 				}
@@ -64,38 +69,85 @@ comment, and is told as a warning. The result is written beside that file.`,
 			return a.writeStarter(path, res)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "take the targets of a bake `FILE`, or the services of a compose file")
+	cmd.Flags().StringArrayVar(&from, "from", nil, "take the targets of a bake `FILE`, or the services of a compose file; can be repeated")
 	cmd.Flags().StringVarP(&file, "output", "o", "", "write to `FILE`, or - for standard output (default \""+defaultFile+"\" in the directory)")
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite a file that is there")
 	return cmd
 }
 
-// importFrom translates a file of another tool.
-func (a *app) importFrom(ctx context.Context, path string) (importer.Result, error) {
-	src, err := bottlefile.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return importer.Result{}, usageError("--from: there is no file %s", path)
-	}
-	if err != nil {
-		return importer.Result{}, usageError("--from: %w", err)
-	}
-	switch ext := strings.ToLower(filepath.Ext(path)); ext {
-	case ".yml", ".yaml":
-		dir, err := filepath.Abs(filepath.Dir(path))
-		if err != nil {
-			return importer.Result{}, err
+// importFrom translates files of another tool.
+func (a *app) importFrom(ctx context.Context, paths []string) (importer.Result, error) {
+	extra := override(paths)
+	paths = append(slices.Clip(paths), extra...)
+	var sources []bottlefile.Source
+	for _, path := range paths {
+		src, err := bottlefile.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return importer.Result{}, usageError("--from: there is no file %s", path)
 		}
-		res, err := importer.Compose(ctx, path, src, dir)
 		if err != nil {
+			return importer.Result{}, usageError("--from: %w", err)
+		}
+		sources = append(sources, bottlefile.Source{Path: path, Bytes: src})
+	}
+	dir, err := filepath.Abs(filepath.Dir(paths[0]))
+	if err != nil {
+		return importer.Result{}, err
+	}
+	var compose int
+	for _, path := range paths {
+		switch strings.ToLower(filepath.Ext(path)) {
+		case ".yml", ".yaml":
+			compose++
+		case ".hcl", ".json":
+		default:
+			return importer.Result{}, usageError("--from %s: it is neither a bake file (.hcl, .json) nor a compose file (.yaml, .yml)", path)
+		}
+	}
+	var res importer.Result
+	switch compose {
+	case len(paths):
+		if res, err = importer.Compose(ctx, dir, sources...); err != nil {
 			return res, usageError("--from: %w", err)
 		}
-		return res, nil
-	case ".hcl", ".json":
-		res, shown, diags := importer.Bake(path, src)
-		return res, a.diagnose(shown, diags)
+	case 0:
+		var shown *bottlefile.File
+		var diags bottlefile.Diagnostics
+		res, shown, diags = importer.Bake(dir, sources...)
+		if err := a.diagnose(shown, diags); err != nil {
+			return res, err
+		}
 	default:
-		return importer.Result{}, usageError("--from %s: it is neither a bake file (.hcl, .json) nor a compose file (.yaml, .yml)", path)
+		return res, usageError("--from: bake files and compose files cannot be read as one; run init for each kind, with -o FILE")
 	}
+	for _, path := range extra {
+		res.Warnings = append(res.Warnings, path+": it is read as well, as that tool does it if no file is named")
+	}
+	return res, nil
+}
+
+// override returns the override files that bake and compose read with a file of a
+// usual name if none is named.
+func override(paths []string) []string {
+	if len(paths) != 1 {
+		return nil
+	}
+	dir, base := filepath.Split(paths[0])
+	var candidates []string
+	most := 1
+	switch base {
+	case "docker-bake.hcl", "docker-bake.json":
+		candidates, most = []string{"docker-bake.override.json", "docker-bake.override.hcl"}, 2
+	case "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml":
+		candidates = []string{"compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"}
+	}
+	var found []string
+	for _, name := range candidates {
+		if _, err := os.Stat(dir + name); err == nil && len(found) < most {
+			found = append(found, dir+name)
+		}
+	}
+	return found
 }
 
 // writeStarter writes what init has made, and says what it lacks.

@@ -3,10 +3,10 @@ package importer
 import (
 	"encoding/csv"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
 // bottle writes where a target's image goes: tags that are pushed, and archives.
@@ -63,9 +63,7 @@ func (w *imageWriter) bottleBlock(stages []*block) *block {
 }
 
 func (w *imageWriter) commented(pushes []*block) string {
-	var s strings.Builder
-	w.bottleBlock(pushes).write(&s)
-	return string(hclwrite.Format([]byte(s.String())))
+	return written([]*block{w.bottleBlock(pushes)})
 }
 
 // fields reads "type=x,dest=y", or an object of that.
@@ -121,7 +119,7 @@ func (w *imageWriter) pushes(a *hclsyntax.Attribute) ([]*block, error) {
 		if !ok {
 			return nil, fmt.Errorf("a tag is an expression whose parts cannot be told apart")
 		}
-		host, repository, tag, err := splitTag(inner)
+		host, repository, tag, err := splitTag(inner, w.isHost)
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +149,12 @@ func (w *imageWriter) pushes(a *hclsyntax.Attribute) ([]*block, error) {
 	return blocks, nil
 }
 
+// isHost tells whether a template yields a host, unless it cannot be told.
+func (b *bake) isHost(inner string) bool {
+	values, ok := b.eval(`"` + inner + `"`)
+	return !ok || len(values) != 1 || looksLikeHost(values[0])
+}
+
 // tag returns what stands between the quotes of a tag, and the condition that it
 // is there at all: bake takes an empty text for no tag.
 func (w *imageWriter) tag(e hclsyntax.Expression) (inner, condition string, ok bool) {
@@ -178,65 +182,18 @@ func isEmptyText(e hclsyntax.Expression) bool {
 	return ok && v.Type() == stringValue("").Type() && v.AsString() == ""
 }
 
-// splitTag takes a reference apart, which may have templates in it.
-func splitTag(s string) (host, repository, tag string, err error) {
-	depth, colon, slash := 0, -1, -1
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '{':
-			depth++
-		case c == '}':
-			depth--
-		case depth == 0 && c == ':':
-			colon = i
-		case depth == 0 && c == '/':
-			if slash < 0 {
-				slash = i
-			}
-			colon = -1
-		}
-	}
-	repository, tag = s, "latest"
-	if colon >= 0 {
-		repository, tag = s[:colon], s[colon+1:]
-	}
-	host = "docker.io"
-	if slash > 0 {
-		first := repository[:slash]
-		if strings.ContainsAny(first, ".:") || first == "localhost" || strings.Contains(first, "${") {
-			host, repository = first, repository[slash+1:]
-		}
-	} else {
-		repository = "library/" + repository
-	}
-	if repository == "" || tag == "" {
-		return "", "", "", fmt.Errorf("%q is no tag", s)
-	}
-	return host, repository, tag, nil
-}
-
-// registry returns the name of the registry at a host, and declares it if it is
-// new.
-func (b *bake) registry(host string) string {
-	if name, ok := b.hosts[host]; ok {
-		return name
-	}
-	name := "hub"
-	if host != "docker.io" {
-		name = strings.NewReplacer("${", "", "}", "", "var.", "", "local.", "").Replace(host)
-		name, _, _ = strings.Cut(strings.ToLower(name), ".")
-	}
-	name = b.registries.pick(name)
-	b.hosts[host] = name
-	r := b.add("registry " + quote(name))
-	r.set("url", template(host))
-	return name
-}
-
-// secretMounts writes the secrets of a target, and declares them.
-func (w *imageWriter) secretMounts(a *hclsyntax.Attribute) error {
+// secretMounts writes the secrets of a target and its parents, and declares them; a
+// child's replaces one of the same id.
+func (w *imageWriter) secretMounts(as []*hclsyntax.Attribute) error {
 	var pairs []pair
-	for _, e := range elements(a.Expr) {
+	var es []hclsyntax.Expression
+	for _, a := range as {
+		if elements(a.Expr) == nil {
+			return fmt.Errorf("it is no list that is written as such")
+		}
+		es = append(es, elements(a.Expr)...)
+	}
+	for _, e := range es {
 		m, err := w.fields(e)
 		if err != nil {
 			return err
@@ -260,6 +217,7 @@ func (w *imageWriter) secretMounts(a *hclsyntax.Attribute) error {
 		if strings.HasPrefix(source, "~") {
 			return fmt.Errorf("the source of the secret %s starts with ~, which is not expanded", id)
 		}
+		pairs = slices.DeleteFunc(pairs, func(p pair) bool { return p.key == id })
 		pairs = append(pairs, pair{id, "secret." + w.secret(id, attribute, source)})
 	}
 	if len(pairs) > 0 {

@@ -1,8 +1,8 @@
 package importer
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -11,46 +11,22 @@ import (
 	bottlefile "bottlebuild/hcl"
 )
 
-// attributes are those of a target and of what it inherits, by name, a child's
-// after its parents'.
-func (b *bake) attributes(t *target, seen map[string]bool) map[string][]*hclsyntax.Attribute {
-	all := map[string][]*hclsyntax.Attribute{}
-	seen[t.name] = true
-	for _, name := range b.parents(t) {
-		p := b.targets[name]
-		switch {
-		case p == nil:
-			b.warn(b.place(t.DefRange()), "%s inherits %s, which is not declared", t.name, name)
-		case seen[name]:
-			b.warn(b.place(t.DefRange()), "%s inherits itself through %s", t.name, name)
-		default:
-			for k, as := range b.attributes(p, seen) {
-				if k != "matrix" && k != "name" {
-					all[k] = append(all[k], as...)
-				}
-			}
-		}
-	}
-	delete(seen, t.name)
-	for k, a := range t.Body.Attributes {
-		all[k] = append(all[k], a)
-	}
-	return all
-}
-
 // image writes a target as an image, and what it does with it as a bottle.
 func (b *bake) image(t *target) {
 	w := &imageWriter{bake: b, t: t, block: b.add("image " + quote(t.here)), local: b.matrixLocals(t)}
-	all := b.attributes(t, map[string]bool{})
+	for _, n := range t.notes {
+		w.block.comment(n)
+	}
+	all := b.inherited(t, map[string]bool{})
 	if a := last(all["description"]); a != nil {
 		if s := literal(a.Expr); s != "" {
 			w.block.comments = strings.Split(s, "\n")
 		}
 	}
-	if t.Body.Attributes["matrix"] != nil {
+	if a := t.attribute("matrix"); a != nil {
 		if t.forEach == "" {
 			_, err := b.forEach(t)
-			w.drop(t.Body.Attributes["matrix"], err)
+			w.drop(a, err)
 		} else {
 			w.block.set("for_each", t.forEach)
 		}
@@ -60,7 +36,12 @@ func (b *bake) image(t *target) {
 		"entitlements", "cache-from", "cache-to", "attest"} {
 		if as := all[name]; len(as) > 0 {
 			if err := w.attribute(name, as); err != nil {
-				w.drop(last(as), err)
+				if !slices.Contains(added, name) {
+					as = as[len(as)-1:]
+				}
+				for _, a := range as {
+					w.drop(a, err)
+				}
 			}
 			delete(all, name)
 		}
@@ -74,6 +55,9 @@ func (b *bake) image(t *target) {
 		}
 	}
 }
+
+// added are the attributes whose values a child's come on top of.
+var added = []string{"args", "labels", "annotations", "contexts", "secret", "ssh", "cache-from", "no-cache-filter", "ulimits", "extra-hosts", "entitlements", "attest"}
 
 func last(as []*hclsyntax.Attribute) *hclsyntax.Attribute {
 	if len(as) == 0 {
@@ -119,9 +103,13 @@ func (w *imageWriter) attribute(name string, as []*hclsyntax.Attribute) error {
 	case "annotations":
 		return w.annotations(as)
 	case "secret":
-		return w.secretMounts(a)
-	case "ssh", "cache-from", "cache-to":
-		return w.specs(ours, a)
+		return w.secretMounts(as)
+	case "ssh", "cache-from": // a child's come on top
+		return w.specs(ours, as)
+	case "cache-to":
+		return w.specs(ours, as[len(as)-1:])
+	case "no-cache-filter", "ulimits", "entitlements":
+		return w.specs(ours, as)
 	case "context", "dockerfile":
 		s := literal(a.Expr)
 		if s, ok := strings.CutPrefix(s, "cwd://"); ok {
@@ -176,7 +164,9 @@ func (w *imageWriter) merged(name string, as []*hclsyntax.Attribute, each func(h
 				continue
 			}
 			if n, ok := index[i.key]; ok {
-				pairs[n].expr = text
+				if text != "null" { // which leaves a parent's as it is
+					pairs[n].expr = text
+				}
 				continue
 			}
 			index[i.key] = len(pairs)
@@ -196,6 +186,9 @@ func (w *imageWriter) mergedExpressions(name string, as []*hclsyntax.Attribute) 
 		if err != nil {
 			return err
 		}
+		if name == "contexts" && strings.Contains(text, "target:") {
+			return fmt.Errorf("which targets it names cannot be told")
+		}
 		texts = append(texts, text)
 	}
 	if len(texts) == 1 {
@@ -206,99 +199,30 @@ func (w *imageWriter) mergedExpressions(name string, as []*hclsyntax.Attribute) 
 	return nil
 }
 
+// namedContext writes a context, which may be another target, or for each instance
+// one of a matrix's.
 func (w *imageWriter) namedContext(e hclsyntax.Expression) (string, error) {
-	name, ok := strings.CutPrefix(literal(e), "target:")
-	if !ok {
-		return w.text(e, w.local)
-	}
-	ref := w.reference(name, false)
-	if ref == "" {
-		return "", fmt.Errorf("there is no target %s", name)
-	}
-	return ref, nil
-}
-
-// matrixLocals returns what the names of a target's matrix are in its block.
-func (b *bake) matrixLocals(t *target) map[string]string {
-	local := map[string]string{}
-	if a := t.Body.Attributes["matrix"]; a != nil {
-		is, _ := items(a.Expr)
-		for _, i := range is {
-			local[i.key] = "each.value." + i.key
-		}
-	}
-	return local
-}
-
-// forEach writes a matrix: one element per combination, by the name that it has.
-func (b *bake) forEach(t *target) (string, error) {
-	axes, ok := items(t.Body.Attributes["matrix"].Expr)
-	name := t.Body.Attributes["name"]
-	if !ok || name == nil || len(axes) == 0 {
-		return "", fmt.Errorf("a matrix needs a name and axes that are written as such")
-	}
-	local := map[string]string{}
-	var fields []pair
-	for _, a := range axes {
-		local[a.key] = a.key
-		fields = append(fields, pair{a.key, a.key})
-	}
-	key, err := b.text(name.Expr, local)
+	names, err := w.linked(w.t, e)
 	if err != nil {
 		return "", err
 	}
-	var each []string
-	for _, f := range fields {
-		each = append(each, f.key+" = "+f.expr)
+	if names == nil {
+		return w.text(e, w.local)
 	}
-	return nested(axes, b, key+" => { "+strings.Join(each, ", ")+" }")
-}
-
-// nested puts a for expression per axis around an element; the outer ones make
-// lists of objects, which are merged.
-func nested(axes []item, b *bake, element string) (string, error) {
-	text := ""
-	for i := len(axes) - 1; i >= 0; i-- {
-		values, err := b.text(axes[i].value, nil)
-		if err != nil {
-			return "", err
+	if literal(e) != "" {
+		ref := w.reference(names[0], false)
+		if ref == "" {
+			return "", fmt.Errorf("there is no target %s", names[0])
 		}
-		if i == len(axes)-1 {
-			text = "{ for " + axes[i].key + " in " + values + " : " + element + " }"
-			continue
-		}
-		text = "merge([for " + axes[i].key + " in " + values + " : " + text + "]...)"
+		return ref, nil
 	}
-	return text, nil
-}
-
-// matrixNames writes a matrix as a local, and returns the names that it makes, if
-// they can be told.
-func (b *bake) matrixNames(t *target) []string {
-	if t.Body.Attributes["matrix"] == nil {
-		return nil
-	}
-	text, err := b.forEach(t)
-	if err != nil {
-		return nil
-	}
-	name := b.localNames.pick(t.here + "_matrix")
-	b.add("locals", "The instances of "+t.name+", by the names that bake gives them.").set(name, text)
-	t.forEach = "local." + name
-	f, diags := bottlefile.Load(context.Background(), bottlefile.Options{Path: "import", Source: b.result().Source})
-	if diags.HasErrors() {
-		return nil
-	}
-	e, _, diags := f.Eval("keys(" + text + ")")
-	if diags.HasErrors() || !e.Known {
-		return nil
-	}
-	var names []string
-	list, _ := e.Value.([]any)
-	for _, v := range list {
-		if s, ok := v.(string); ok {
-			names = append(names, s)
+	inner, ok := w.inner(e)
+	if inner, isTarget := strings.CutPrefix(inner, "target:"); ok && isTarget {
+		for _, t := range w.order {
+			if len(t.instances) > 0 && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(t.instances, n) }) {
+				return "image." + t.here + "[" + template(inner) + "]", nil
+			}
 		}
 	}
-	return names
+	return "", fmt.Errorf("it names %s, which are not instances of one target with a matrix", strings.Join(names, ", "))
 }

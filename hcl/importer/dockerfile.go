@@ -1,10 +1,8 @@
 package importer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,17 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
 const (
 	maxDepth       = 3 // of directories below the first
 	maxDockerfiles = 20
 	maxVisited     = 20_000
-	maxDockerfile  = 1 << 20 // bytes
 	firstPort      = 8080
 )
 
@@ -35,7 +28,9 @@ type dockerfile struct {
 	stages  []string
 	args    []string
 	secrets []string
+	ssh     []string
 	ports   []int
+	closed  []string // what it exposes that a machine cannot publish
 }
 
 // Dockerfiles writes a commented starter file for the Dockerfiles in a directory
@@ -154,74 +149,6 @@ func (f *file) search(root *os.Root) ([]*dockerfile, error) {
 	return found, err
 }
 
-// read finds out what a Dockerfile says of itself.
-func (d *dockerfile) read(root *os.Root) error {
-	file, err := root.Open(filepath.FromSlash(d.path))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	src, err := io.ReadAll(io.LimitReader(file, maxDockerfile))
-	if err != nil {
-		return err
-	}
-	parsed, err := parser.Parse(bytes.NewReader(src))
-	if err != nil {
-		return err
-	}
-	stages, args, err := instructions.Parse(parsed.AST, &linter.Linter{})
-	if err != nil {
-		return err
-	}
-	for _, a := range args {
-		d.addArgs(&a)
-	}
-	for i, s := range stages {
-		d.bases = append(d.bases, s.BaseName)
-		if s.Name != "" {
-			d.stages = append(d.stages, s.Name)
-		}
-		for _, c := range s.Commands {
-			switch c := c.(type) {
-			case *instructions.ArgCommand:
-				d.addArgs(c)
-			case *instructions.RunCommand:
-				if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
-					return err // mounts are read on expansion
-				}
-				for _, m := range instructions.GetMounts(c) {
-					if m.Type == instructions.MountTypeSecret && m.CacheID != "" && !slices.Contains(d.secrets, m.CacheID) {
-						d.secrets = append(d.secrets, m.CacheID)
-					}
-				}
-			case *instructions.ExposeCommand:
-				if i == len(stages)-1 {
-					d.addPorts(c.Ports)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (d *dockerfile) addArgs(c *instructions.ArgCommand) {
-	for _, a := range c.Args {
-		if a.Value != nil && !slices.ContainsFunc(d.args, func(s string) bool { return strings.HasPrefix(s, a.Key+" ") }) {
-			d.args = append(d.args, a.Key+" = "+quote(*a.Value))
-		}
-	}
-}
-
-func (d *dockerfile) addPorts(ports []string) {
-	for _, p := range ports {
-		number, proto, _ := strings.Cut(p, "/")
-		n, err := strconv.Atoi(number)
-		if err == nil && n > 0 && n < 1<<16 && (proto == "" || proto == "tcp") && !slices.Contains(d.ports, n) {
-			d.ports = append(d.ports, n)
-		}
-	}
-}
-
 func (f *file) image(d *dockerfile, all []*dockerfile) {
 	for _, id := range d.secrets {
 		header := "secret " + quote((&names{}).pick(id))
@@ -248,6 +175,9 @@ func (f *file) image(d *dockerfile, all []*dockerfile) {
 			pairs = append(pairs, pair{id, "secret." + (&names{}).pick(id)})
 		}
 		b.set("secrets", object(pairs))
+	}
+	if len(d.ssh) > 0 {
+		b.set("ssh", list(quotes(d.ssh)))
 	}
 	var contexts []pair
 	for _, base := range d.bases {
@@ -296,6 +226,9 @@ func (f *file) publish(m *block, d *dockerfile, used map[int]bool) {
 		p := m.block("port")
 		p.set("host", strconv.Itoa(host))
 		p.set("guest", strconv.Itoa(guest))
+	}
+	if len(d.closed) > 0 {
+		m.comment(f.warn(d.path, "EXPOSE %s is left out: a machine publishes TCP ports of the host", strings.Join(d.closed, " ")))
 	}
 	if len(d.ports) > 0 {
 		m.block("ready").set("tcp", strconv.Itoa(d.ports[0]))

@@ -9,11 +9,13 @@ package importer
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
 
+	bottlefile "bottlebuild/hcl"
 	"bottlebuild/internal/lazyregexp"
 )
 
@@ -31,6 +33,11 @@ type file struct {
 	head     []string // comment at its top
 	blocks   []*block
 	warnings []string
+	notes    []string // comments before the first block
+	// registries has the names of registries, and hosts the name of each by its host
+	// and path.
+	registries names
+	hosts      map[string]string
 	// explained tells that a machine has comments on what else there is.
 	explained bool
 }
@@ -43,6 +50,20 @@ type block struct {
 	blocks   []*block
 }
 
+// newFile starts a file that is made from others.
+func newFile(from []bottlefile.Source) *file {
+	var names, flags []string
+	for _, s := range from {
+		base := filepath.Base(s.Path)
+		names = append(names, base)
+		flags = append(flags, " --from "+base)
+	}
+	return &file{hosts: map[string]string{}, head: []string{
+		"Made from " + strings.Join(names, " and ") + " by: bottlebuild init" + strings.Join(flags, ""),
+		"What could not be carried over stands in comments. Check it with: bottlebuild validate",
+	}}
+}
+
 func (f *file) add(header string, comments ...string) *block {
 	b := &block{header: header, comments: comments}
 	f.blocks = append(f.blocks, b)
@@ -51,8 +72,15 @@ func (f *file) add(header string, comments ...string) *block {
 
 func (f *file) warn(place, format string, args ...any) string {
 	text := fmt.Sprintf(format, args...)
-	f.warnings = append(f.warnings, place+": "+text)
+	if w := place + ": " + text; !slices.Contains(f.warnings, w) {
+		f.warnings = append(f.warnings, w)
+	}
 	return text
+}
+
+// note adds a comment that belongs to no block.
+func (f *file) note(text string) {
+	f.notes = append(f.notes, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
 }
 
 func (b *block) block(header string) *block {
@@ -89,6 +117,12 @@ func (f *file) result() Result {
 	for _, line := range f.head {
 		s.WriteString(strings.TrimRight("# "+line, " ") + "\n")
 	}
+	for i, line := range f.notes {
+		if i == 0 {
+			s.WriteString("\n")
+		}
+		s.WriteString(strings.TrimRight("# "+line, " ") + "\n")
+	}
 	for _, b := range f.blocks {
 		s.WriteString("\n")
 		b.write(&s)
@@ -117,9 +151,29 @@ func (b *block) write(s *strings.Builder) {
 	s.WriteString("}\n")
 }
 
+// written returns the source of blocks.
+func written(blocks []*block) string {
+	var s strings.Builder
+	for i, b := range blocks {
+		if i > 0 {
+			s.WriteString("\n")
+		}
+		b.write(&s)
+	}
+	return string(hclwrite.Format([]byte(s.String())))
+}
+
 // quote writes a text as an expression in which nothing is a template.
 func quote(s string) string {
 	return string(hclwrite.TokensForValue(stringValue(s)).Bytes())
+}
+
+func quotes(texts []string) []string {
+	var exprs []string
+	for _, s := range texts {
+		exprs = append(exprs, quote(s))
+	}
+	return exprs
 }
 
 // quoteTemplate writes a text as an expression, and leaves the templates in it.

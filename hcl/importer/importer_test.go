@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,18 +19,26 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-// run imports the first file of dir that is in the archive.
-func run(t *testing.T, dir, name string, src []byte) Result {
+// run imports what starts an archive: a bake or compose file and those that follow
+// with another name of that kind, or the Dockerfiles of dir.
+func run(t *testing.T, dir string, files []txtar.File) Result {
 	t.Helper()
 	var res Result
 	var err error
+	var sources []bottlefile.Source
+	name := files[0].Name
+	for _, f := range files {
+		if f.Name == name || strings.HasPrefix(f.Name, "docker-bake.") || strings.HasPrefix(f.Name, "compose.") {
+			sources = append(sources, bottlefile.Source{Path: f.Name, Bytes: f.Data})
+		}
+	}
 	switch {
 	case strings.HasSuffix(name, ".yaml"):
-		res, err = Compose(t.Context(), name, src, dir)
+		res, err = Compose(t.Context(), dir, sources...)
 	case strings.HasPrefix(name, "docker-bake"):
 		var shown *bottlefile.File
 		var diags bottlefile.Diagnostics
-		res, shown, diags = Bake(name, src)
+		res, shown, diags = Bake(dir, sources...)
 		if diags.HasErrors() {
 			t.Fatal(diags, shown != nil)
 		}
@@ -44,7 +53,12 @@ func run(t *testing.T, dir, name string, src []byte) Result {
 
 func validate(t *testing.T, dir string, res Result) {
 	t.Helper()
-	f, diags := bottlefile.Load(context.Background(), bottlefile.Options{Path: "bottles.hcl", Source: res.Source, Dir: dir})
+	// What has no default has to be given.
+	given := map[string]bottlefile.Var{"VERSION": {Value: "1"}, "ADMIN_PORT": {Value: "81"}, "DB_IMAGE": {Value: "postgres:17"}}
+	maps.DeleteFunc(given, func(name string, _ bottlefile.Var) bool {
+		return !bytes.Contains(res.Source, []byte("variable \""+name+"\""))
+	})
+	f, diags := bottlefile.Load(context.Background(), bottlefile.Options{Path: "bottles.hcl", Source: res.Source, Dir: dir, Vars: given})
 	if diags.HasErrors() {
 		var out bytes.Buffer
 		if err := bottlefile.WriteDiagnostics(&out, f, diags, 0, false); err != nil {
@@ -77,7 +91,7 @@ func TestImport(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			res := run(t, dir, a.Files[0].Name, a.Files[0].Data)
+			res := run(t, dir, a.Files)
 			validate(t, dir, res)
 			got := map[string]string{"bottles.hcl": string(res.Source), "warnings": strings.Join(append(res.Warnings, ""), "\n")}
 			for name, text := range got {
@@ -111,9 +125,10 @@ func TestSplitTag(t *testing.T) {
 		"acme/a":                                 {"docker.io", "acme/a", "latest"},
 		"localhost:5000/a:1":                     {"localhost:5000", "a", "1"},
 		"ghcr.io/acme/a:${x ? " + `"a:b" : "c"}`: {"ghcr.io", "acme/a", `${x ? "a:b" : "c"}`},
+		"${var.ORG}/a":                           {"docker.io", "${var.ORG}/a", "latest"},
 		"${var.R}/a/b:${var.T}":                  {"${var.R}", "a/b", "${var.T}"},
 	} {
-		host, repository, tag, err := splitTag(s)
+		host, repository, tag, err := splitTag(s, func(first string) bool { return first != "${var.ORG}" })
 		if got := [3]string{host, repository, tag}; err != nil || got != want {
 			t.Errorf("%s: got %q, %v", s, got, err)
 		}
@@ -128,12 +143,15 @@ func TestFaultyInput(t *testing.T) {
 		"docker-bake-3.json":   strings.Repeat(`{"a":`, 200),
 		"docker-bake-deep.hcl": "a = " + strings.Repeat("(", 100_000),
 	} {
-		if _, _, diags := Bake(name, []byte(src)); !diags.HasErrors() {
+		if _, _, diags := Bake(".", bottlefile.Source{Path: name, Bytes: []byte(src)}); !diags.HasErrors() {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	for _, src := range []string{"services: [", "a: b", "services: {web: {image: x, ports: [x]}}"} {
-		if res, err := Compose(t.Context(), "compose.yaml", []byte(src), "/"); err == nil {
+	for _, src := range []string{
+		"services: [", "a: b", "services: {web: {image: x, ports: [x]}}", "services: {web: {image: \"${\"}}",
+		"services: {web: {image: x, build: {ulimits: {nofile: {soft: x}}}}}", "include: [compose.yaml]",
+	} {
+		if res, err := Compose(t.Context(), t.TempDir(), bottlefile.Source{Path: "compose.yaml", Bytes: []byte(src)}); err == nil {
 			t.Errorf("%s: no error, but %s", src, res.Source)
 		}
 	}
@@ -156,8 +174,32 @@ func FuzzBake(f *testing.F) {
 		f.Add(a.Files[0].Data)
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		res, _, diags := Bake("docker-bake.hcl", src)
+		res, _, diags := Bake("testdata", bottlefile.Source{Path: "docker-bake.hcl", Bytes: src})
 		if diags.HasErrors() {
+			return
+		}
+		if _, _, diags := bottlefile.Format("bottles.hcl", res.Source); diags.HasErrors() {
+			t.Errorf("%s\nbecame\n%s\n%s", src, res.Source, diags)
+		}
+	})
+}
+
+// FuzzCompose holds the same of compose files.
+func FuzzCompose(f *testing.F) {
+	paths, err := filepath.Glob("testdata/compose*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		a, err := txtar.ParseFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(a.Files[0].Data)
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		res, err := Compose(t.Context(), "testdata", bottlefile.Source{Path: "compose.yaml", Bytes: src})
+		if err != nil {
 			return
 		}
 		if _, _, diags := bottlefile.Format("bottles.hcl", res.Source); diags.HasErrors() {
