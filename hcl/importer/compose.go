@@ -117,8 +117,10 @@ func (c *compose) bottle(s types.ServiceConfig) {
 	if s.Build != nil {
 		c.pushes(b, s)
 	}
-	if s.Platform != "" {
+	if platform.MatchString(s.Platform) {
 		b.block("pack").set("platform", quote(s.Platform))
+	} else if s.Platform != "" {
+		c.left(b, s, "platform "+s.Platform+" is left out: it is not OS/ARCHITECTURE")
 	}
 	c.machine(b.block("machine"), s)
 }

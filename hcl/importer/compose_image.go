@@ -55,14 +55,22 @@ func (c *compose) image(s types.ServiceConfig) {
 	c.contexts(b, s)
 	c.mounts(b, s)
 	platforms := build.Platforms
-	if len(platforms) == 0 && s.Platform != "" {
+	if len(platforms) == 0 && platform.MatchString(s.Platform) {
 		platforms = []string{s.Platform}
 	}
 	c.list(b, "platforms", platforms)
 	c.list(b, "cache_from", c.cacheRefs(build.CacheFrom))
 	c.list(b, "cache_to", c.cacheRefs(build.CacheTo))
 	c.list(b, "no_cache_filter", build.NoCacheFilter)
-	c.list(b, "entitlements", build.Entitlements)
+	var entitlements []string
+	for _, e := range build.Entitlements {
+		if e == "network.host" || e == "security.insecure" {
+			entitlements = append(entitlements, e)
+		} else {
+			c.left(b, s, "the entitlement "+e+" of its build is left out: it is network.host or security.insecure")
+		}
+	}
+	c.list(b, "entitlements", entitlements)
 	switch build.Network {
 	case "", "default":
 	case "host", "none":

@@ -28,6 +28,7 @@ const maxSourceFile = 4 << 20 // bytes, of a machine's file
 var (
 	dnsLabel = lazyregexp.New(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	userName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	platform = lazyregexp.New(`^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$`)
 	envName  = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -51,8 +52,12 @@ func (c *compose) machine(m *block, s types.ServiceConfig) {
 	default:
 		c.left(m, s, "the user "+s.User+" is left out: it is no name of one")
 	}
-	if s.WorkingDir != "" {
+	switch {
+	case s.WorkingDir == "":
+	case filepath.IsAbs(s.WorkingDir), placeholder.MatchString(s.WorkingDir):
 		m.set("workdir", c.text(s.WorkingDir))
+	default:
+		c.left(m, s, "working_dir "+s.WorkingDir+" is left out: it is no absolute path")
 	}
 	if s.NetworkMode != "none" && !c.explained {
 		c.explained = true
