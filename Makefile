@@ -11,7 +11,7 @@ APT  := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # Commands whose Debian packages are installed where they are missing.
 DEMO_COMMANDS := runc
-TEST_COMMANDS := git runc crun skopeo docker-registry chromium
+TEST_COMMANDS := git runc crun skopeo docker-registry chromium busybox
 BENCH_COMMANDS := runc ninja
 
 # The same for builds and tests, so that everything is compiled once.
@@ -35,7 +35,7 @@ examples/images/web/server: examples/server/main.go go.mod
 define install
 	@missing=; for c in $(1); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$c >/dev/null || missing="$$missing $$c"; done; \
-	missing=$$(echo $$missing | sed 's/\bninja\b/ninja-build/'); \
+	missing=$$(echo $$missing | sed -e 's/\bninja\b/ninja-build/' -e 's/\bbusybox\b/busybox-static/'); \
 	if [ -n "$$missing" ]; then \
 	  command -v apt-get >/dev/null || { echo "please install: $$missing"; exit 1; }; \
 	  $(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi

@@ -18,7 +18,7 @@ import (
 type LogOptions struct {
 	Lines      int  // only so many of the last lines; below 0: all
 	SinceStart bool // only what came since the machine started last, as far as the backend notes that
-	Follow     bool // go on with what is added, until the machine stops or the context ends
+	Follow     bool // go on with what is added, through stops and starts, until the machine is removed or the context ends
 }
 
 // maxConsole bounds how much of a console is read at once, from its end, in bytes.
@@ -144,18 +144,17 @@ func (t *follower) next() error {
 	return nil
 }
 
-// follow copies what is added until the machine does not run any more.
+// follow copies what is added until the machine is no more.
 func (t *follower) follow(ctx context.Context, be backend.Backend, name string, out io.Writer) error {
-	const polls = 5 // after so many without news it is asked whether the machine runs
+	const polls = 5 // after so many without news it is asked whether there is the machine
 	for quiet := 0; ; quiet++ {
-		stopped := false
+		gone := false
 		if quiet >= polls {
 			quiet = 0
-			st, err := be.Status(ctx, name)
-			if err != nil && !errors.Is(err, backend.ErrNotFound) {
+			_, err := be.Status(ctx, name)
+			if gone = errors.Is(err, backend.ErrNotFound); err != nil && !gone {
 				return err
 			}
-			stopped = err != nil || st.State != backend.Running && st.PID == 0
 		}
 		for range 2 { // what was left of a file, and the one in its place
 			text, err := t.rest(maxConsole)
@@ -172,7 +171,7 @@ func (t *follower) follow(ctx context.Context, be backend.Backend, name string, 
 				return fmt.Errorf("console of machine %s: %w", name, err)
 			}
 		}
-		if stopped {
+		if gone {
 			return nil
 		}
 		select {

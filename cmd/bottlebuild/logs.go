@@ -28,7 +28,7 @@ console stays when the machine stops, and goes with the machine.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVarP(&o.Follow, "follow", "f", false, "go on with what is added, until the machine stops")
+	fl.BoolVarP(&o.Follow, "follow", "f", false, "go on with what is added, through stops and starts, until the machine is removed")
 	fl.IntVarP(&o.Lines, "tail", "n", -1, "print only the last `LINES` (default all)")
 	fl.BoolVar(&o.SinceStart, "since-start", false, "print only what came since the machine started last; smolvm does not note that")
 	return cmd

@@ -55,7 +55,7 @@ var registryV3, _ = filepath.Abs("../../bin/registry-v3")
 // TestScripts runs the stories in testdata/script. They need root, runc,
 // docker-registry and skopeo.
 func TestScripts(t *testing.T) {
-	for _, c := range []string{"runc", "skopeo", "docker-registry"} {
+	for _, c := range []string{"runc", "skopeo", "docker-registry", "busybox"} {
 		if _, err := exec.LookPath(c); err != nil {
 			missing(t, c+" is not installed")
 		}
@@ -82,7 +82,7 @@ func TestScripts(t *testing.T) {
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
 			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
 			"moved": cmdMoved, "example": cmdExample, "reboot": cmdReboot, "together": cmdTogether, "inmachine": cmdInMachine, "address": cmdAddress,
-			"searched": cmdSearched, "found": cmdFound,
+			"terminal": cmdTerminal, "searched": cmdSearched, "found": cmdFound,
 		},
 	})
 }
