@@ -94,6 +94,7 @@ stress: test-setup
 	for t in $(FUZZ); do $(GO) test ./hcl -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 || exit 1; done
 	$(GO) test ./hcl/importer -run '^$$' -fuzz '^FuzzBake$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -timeout 2h -run TestConformance ./tasks/smolvm
+	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 1h -run TestManyEntries ./tasks/container
 
 # make bench BENCH='-rows small,files -n 20' runs some rows, and more often.
 BENCH_FILES := $(shell find bench -name '*.go')

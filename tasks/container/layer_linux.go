@@ -1,6 +1,7 @@
 package container
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"crypto/sha256"
@@ -25,7 +26,12 @@ type budget struct {
 	entries int64
 	bytes   int64 // sizes that the entries declare
 	read    int64 // of the plain tars
+	names   int64 // of what is kept in memory of the layer's entries
 }
+
+// maxNames bounds names and attributes of a layer's entries, in bytes: they are in
+// memory while it is unpacked.
+const maxNames = 256 << 20
 
 var errTooBig = errors.New("the image is too big to unpack, or made to look so")
 
@@ -40,6 +46,18 @@ func (b *budget) entry(size int64) error {
 		return fmt.Errorf("%w: its files have more than %d bytes", errTooBig, b.limits.Bytes)
 	}
 	b.bytes += size
+	return nil
+}
+
+// kept accounts for what is kept of an entry until the layer is unpacked.
+func (b *budget) kept(h *tar.Header) error {
+	b.names += int64(len(h.Name) + len(h.Linkname))
+	for name, value := range h.PAXRecords {
+		b.names += int64(len(name) + len(value))
+	}
+	if b.names > maxNames {
+		return fmt.Errorf("%w: the names and attributes of a layer's files have more than %d bytes", errTooBig, maxNames)
+	}
 	return nil
 }
 

@@ -94,6 +94,7 @@ func (b *Backend) unpack(ctx context.Context, doc *document, dir string, log io.
 	}
 	left := &budget{limits: b.conf.Limits}
 	for i, l := range doc.Layers {
+		left.names = 0
 		if err := b.apply(ctx, l, dir, left, log); err != nil {
 			return fmt.Errorf("layer %d (%s): %w", i, l.Digest, err)
 		}
@@ -123,7 +124,10 @@ func (b *Backend) apply(ctx context.Context, l layer, dir string, left *budget, 
 			devices++
 			return false, nil
 		}
-		return true, cleanEntry(h)
+		if err := cleanEntry(h); err != nil {
+			return false, err
+		}
+		return true, left.kept(h)
 	}))
 	if err == nil {
 		err = r.finish()
@@ -149,16 +153,28 @@ func cleanEntry(h *tar.Header) error {
 		names = append(names, h.Linkname)
 	}
 	for _, name := range names {
+		if len(name) > unix.PathMax {
+			return fmt.Errorf("entry %.200q…: its name has %d bytes, more than any path can", h.Name, len(name))
+		}
 		if rel := strings.TrimLeft(name, "/"); rel != "" && !filepath.IsLocal(rel) {
 			return fmt.Errorf("entry %.200q: %.200q leaves the image's root; such an image is not to be trusted", h.Name, name)
 		}
 	}
+	// The unpacker keeps headers of directories to its end. Strings are parts of the
+	// whole extended header, of up to 1 MiB, that they were read from: cloned, they
+	// are only themselves.
+	h.Name, h.Linkname, h.Uname, h.Gname, h.Xattrs = strings.Clone(h.Name), strings.Clone(h.Linkname), "", "", nil //nolint:staticcheck // Xattrs is filled all the same
 	const prefix = "SCHILY.xattr."
-	for key := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, prefix); ok && !keepXattr(name) {
-			delete(h.PAXRecords, key)
+	var keep map[string]string
+	for key, value := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, prefix); ok && keepXattr(name) {
+			if keep == nil {
+				keep = map[string]string{}
+			}
+			keep[strings.Clone(key)] = strings.Clone(value)
 		}
 	}
+	h.PAXRecords = keep
 	return nil
 }
 
