@@ -63,6 +63,7 @@ var rows = []row{
 	{"language", "a bottle file of 1,000 bottles from one for_each", (*bench).language},
 	{"graph", "cached run of a graph of 10,000 nodes", (*bench).graph},
 	{"bytes", "bytes written from a built image to a pack's input, image of 1 GiB", (*bench).bytes},
+	{"boots", "20 machines booted in parallel from one pack, on the container backend", (*bench).boots},
 }
 
 func rowNames() []string {
