@@ -137,10 +137,11 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	case ActionCreate:
 		err = w.createMachine(ctx, g, work, step.Writer())
 	case ActionStart, ActionUpdate:
-		if err = be.Start(ctx, p.Name); err == nil {
-			err = g.settle(ctx, step.Writer())
+		if err = be.Start(ctx, p.Name); err != nil {
+			err = w.makeAnew(ctx, g, work, err, step.Writer())
+			break
 		}
-		if err == nil {
+		if err = g.settle(ctx, step.Writer()); err == nil {
 			err = w.selfTest(ctx, be, p, work, true, step.Writer())
 		}
 		if err == nil {
@@ -151,6 +152,27 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 		return out, err
 	}
 	return machineOutput(be, p, work.Key), nil
+}
+
+// makeAnew replaces a machine that is broken and could not be started, where the
+// bottle file lets its disk be discarded. Else it returns why it did not start.
+func (w *Worker) makeAnew(ctx context.Context, g *guest, work graph.Work, failure error, log io.Writer) error {
+	p := g.p
+	st, err := g.be.Status(ctx, p.Name)
+	if err != nil || st.State != backend.Broken || ctx.Err() != nil {
+		return failure
+	}
+	if mayReplace(p, st) != nil {
+		return fmt.Errorf("%w\nmachine %s is broken, and replace = %q forbids to discard its disk: remove it with: bottlebuild down %s", failure, p.Name, p.Replace, p.Name)
+	}
+	fmt.Fprintf(log, "it is broken and does not start, so it is made anew: %v\n", failure)
+	if _, err := w.needInput(ctx, work, p.Pack); err != nil {
+		return errors.Join(failure, err)
+	}
+	if err := g.be.Delete(ctx, p.Name); err != nil {
+		return errors.Join(failure, err)
+	}
+	return w.createMachine(ctx, g, work, log)
 }
 
 // createMachine makes a new machine. One that cannot be set up is removed again,

@@ -29,6 +29,8 @@ type remembering struct {
 	calls    []string
 	// command runs one; nil: all succeed.
 	command func(ctx context.Context, e backend.Exec) int
+	// starts fails a start; nil: all succeed.
+	starts func(backend.Status) error
 }
 
 func (r *remembering) Name() string                { return BackendContainer }
@@ -66,6 +68,11 @@ func (r *remembering) state(name string, s backend.State) error {
 
 func (r *remembering) Start(_ context.Context, name string) error {
 	r.call("start %s", name)
+	if st, err := r.Status(context.Background(), name); err == nil && r.starts != nil {
+		if err := r.starts(st); err != nil {
+			return err
+		}
+	}
 	return r.state(name, backend.Running)
 }
 

@@ -152,12 +152,25 @@ func (c *choice) orphan(m tasks.MachineStatus) (why string) {
 	return ""
 }
 
-// each does something to each of the machines, prints the names of those where
-// it succeeded, and returns all errors.
+// machinesAtOnce is how many machines are started, stopped or removed at a time.
+const machinesAtOnce = 8
+
+// each does something to each of the machines, to some at a time, prints the names
+// of those where it succeeded in the order that they have, and returns all errors.
 func (s *session) each(machines []tasks.MachineStatus, do func(name string) error) error {
+	slots := make(chan struct{}, machinesAtOnce)
+	results := make([]chan error, len(machines))
+	for i, m := range machines {
+		results[i] = make(chan error, 1)
+		go func() {
+			slots <- struct{}{}
+			results[i] <- do(m.Name)
+			<-slots
+		}()
+	}
 	var errs []error
-	for _, m := range machines {
-		if err := do(m.Name); err != nil {
+	for i, m := range machines {
+		if err := <-results[i]; err != nil {
 			errs = append(errs, err)
 			continue
 		}
