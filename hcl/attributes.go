@@ -10,7 +10,11 @@ import (
 func (d *decoder) text(name string) (value, bool) {
 	v, ok := d.get(name)
 	if ok && v.AsString() == "" {
-		d.fault(v, "Empty value", "%s is empty. Leave the attribute out instead, or set it to null.", name)
+		if v.attr.schema.Required {
+			d.fault(v, "Empty value", "%s is empty, and required.", name)
+		} else {
+			d.fault(v, "Empty value", "%s is empty. Leave the attribute out instead, or set it to null.", name)
+		}
 		return v, false
 	}
 	return v, ok
@@ -117,6 +121,9 @@ func (d *decoder) dict(name string, check func(key string) string) map[string]st
 		key := k.AsString()
 		if check != nil {
 			if why := check(key); why != "" {
+				if v.sensitive {
+					why = "the reason is not shown, since it could show the name"
+				}
 				d.fault(v, fmt.Sprintf("Invalid name in %s", name), "%s: %s.", show(k, v.sensitive), why)
 			}
 		}

@@ -62,6 +62,10 @@ func (d *decoder) source(inst *instance) (source, bool) {
 		return own, d.res.late
 	}
 	ref := v.AsString()
+	if d.ev.f.quotedReference(ref) != "" {
+		d.fault(v, "Reference in quotes", "%s is the name of an image in a registry here. Did you mean %s, without quotes?", v.quote(), ref)
+		return own, false
+	}
 	if why := referenceFault(ref); why != "" {
 		hint := ""
 		if m := suggest(ref, d.ev.f.names("image")); m != "" || d.ev.f.decl("image", ref) != nil {

@@ -3,6 +3,7 @@ package bottlefile
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -17,6 +18,9 @@ const maxUnified = 2000
 // convertTo is convert.Convert. Elements of collections it converts one by one,
 // where convert would compare the types of all with one another.
 func convertTo(v cty.Value, ty cty.Type) (cty.Value, error) {
+	if why := unwritable(v, ty); why != "" {
+		return cty.NilVal, errors.New(why)
+	}
 	if v.IsMarked() || !v.IsKnown() || v.IsNull() || !ty.IsCollectionType() {
 		return convert.Convert(v, ty)
 	}
@@ -40,6 +44,25 @@ func convertTo(v cty.Value, ty cty.Type) (cty.Value, error) {
 		return convertList(v, ty)
 	}
 	return convert.Convert(v, ty)
+}
+
+// unwritable says why a number cannot be made a text or a text a number: it would
+// have millions of digits.
+func unwritable(v cty.Value, ty cty.Type) string {
+	if v, _ = v.Unmark(); !v.IsKnown() || v.IsNull() || !ty.IsPrimitiveType() || v.Type() == ty {
+		return ""
+	}
+	switch v.Type() {
+	case cty.Number:
+		if why := tooLarge(v); why != "" {
+			return "it " + why
+		}
+	case cty.String:
+		if s := strings.TrimSpace(v.AsString()); ty == cty.Number && exponent([]byte(s)) > maxExponent {
+			return fmt.Sprintf("its exponent may be at most %d", maxExponent)
+		}
+	}
+	return ""
 }
 
 func convertMap(v cty.Value, want cty.Type) (cty.Value, error) {

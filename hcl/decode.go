@@ -254,6 +254,9 @@ func (d *decoder) resolve(raw cty.Value, a *attr, ty cty.Type, key string) (valu
 		if u.sensitive {
 			why = "it is not a " + ty.FriendlyNameForConstraint()
 		}
+		if from := u.Type(); ty.IsMapType() && (from.IsTupleType() || from.IsListType()) {
+			why = "this is a list. Write { NAME = \"value\" }"
+		}
 		d.fault(v, "Wrong type", "%s is a %s: %s.", v.name(), ty.FriendlyNameForConstraint(), why)
 		return v, false
 	}

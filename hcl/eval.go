@@ -23,6 +23,7 @@ type evaluator struct {
 	blocks    map[string]cty.Value // what image.NAME, bottle.NAME and registry.NAME are
 	settled   map[string]bool      // which of these, and of for_each, need no outputs; set by settle
 	instances map[*decl][]*instance
+	faulty    map[*decl]bool                 // whose for_each has no value
 	objects   map[*decl]map[string]cty.Value // by key of for_each
 	scopes    map[*block]*scope
 	fixed     map[*attr]*fixed
@@ -42,7 +43,7 @@ func newEvaluator(f *File, base *evaluator, inputs graph.Inputs) *evaluator {
 	return &evaluator{
 		f: f, base: base, inputs: inputs, ran: ran,
 		locals: map[string]cty.Value{}, blocks: map[string]cty.Value{},
-		instances: map[*decl][]*instance{}, objects: map[*decl]map[string]cty.Value{}, scopes: map[*block]*scope{}, fixed: map[*attr]*fixed{},
+		instances: map[*decl][]*instance{}, faulty: map[*decl]bool{}, objects: map[*decl]map[string]cty.Value{}, scopes: map[*block]*scope{}, fixed: map[*attr]*fixed{},
 		functions: f.functionsOnly(),
 	}
 }

@@ -15,7 +15,7 @@ import (
 type Evaluation struct {
 	Text string `json:"-"` // as HCL; parts that are not known or sensitive are named in parentheses
 
-	Type      string   `json:"type"`
+	Type      string   `json:"type"`            // "any" if sensitive
 	Value     any      `json:"value"`           // null where it is not known or sensitive
 	Known     bool     `json:"known"`           // before anything runs
 	Needs     []string `json:"needs,omitempty"` // addresses of the nodes whose outputs are missing
@@ -54,8 +54,14 @@ func (f *File) Eval(source string) (Evaluation, *File, Diagnostics) {
 	if diags = append(diags, ev.diags...); diags.HasErrors() {
 		return Evaluation{}, shown, tidy(diags)
 	}
+	if why := tooLarge(v); why != "" {
+		return Evaluation{}, shown, Diagnostics{errorAt(expr.Range(), "Value too large", "It %s.", why)}
+	}
 	e := Evaluation{Text: displayed(v, false), Type: typeexpr.TypeString(shownType(v.Type())), Known: true}
 	e.Value = e.jsonable(v)
+	if e.Sensitive { // the names of attributes can be values
+		e.Type = "any"
+	}
 	slices.Sort(e.Needs)
 	e.Needs = slices.Compact(e.Needs)
 	return e, shown, nil

@@ -51,6 +51,9 @@ func (f *File) unknownRoot(t hcl.Traversal) *hcl.Diagnostic {
 	if root == "env" {
 		return errorAt(at, "Unknown reference", "There is no \"env\": the environment reaches a bottle file through variables only. Declare variable \"x\" {} and set BOTTLE_VAR_x.")
 	}
+	if why := foreignRoots[root]; why != "" {
+		return errorAt(at, "Unknown reference", "There is no %q. %s", root, why)
+	}
 	for _, r := range roots[:len(roots)-1] {
 		for _, n := range f.names(r) {
 			if n == root {
@@ -198,7 +201,7 @@ func explainStep(d *hcl.Diagnostic, of string, v cty.Value, step hcl.Traverser) 
 	case ty.IsMapType():
 		d.Summary = "No such key"
 		d.Detail = fmt.Sprintf("%s has no element %q.%s", startOf(of), name, didYouMean(name, sortedKeys(v.AsValueMap())))
-		if ty.ElementType().IsObjectType() && ty.ElementType().HasAttribute(name) {
+		if ty.ElementType().IsObjectType() && ty.ElementType().HasAttribute(name) && v.LengthInt() > 0 {
 			d.Detail = fmt.Sprintf("%s has one instance per element of its for_each: write %s[\"KEY\"].%s, with one of the keys %s.", startOf(of), of, name, oneOf(firstOf(sortedKeys(v.AsValueMap()), 6)))
 		}
 	case ty.IsObjectType():

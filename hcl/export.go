@@ -26,7 +26,18 @@ func (d *decoder) export(image string, inst *instance) tasks.Export {
 		if strings.HasSuffix(v.AsString(), "/") && p.Format != tasks.FormatOCIDir {
 			d.fault(v, "Invalid path", "%s names a directory, and format %s writes a file. Add a file name, or write format = \"oci-dir\".", v.quote(), p.Format)
 		}
-		p.Path, _ = d.hostPath(v)
+		path, ok := d.hostPath(v)
+		p.Path = path
+		fi, err := d.ev.f.files.stat(path)
+		switch {
+		case ok && d.ev.f.isSource(path):
+			d.fault(v, "Invalid path", "%s is the bottle file itself, which the export would take the place of.", v.quote())
+		case !ok || err != nil:
+		case fi.IsDir() && p.Format != tasks.FormatOCIDir:
+			d.fault(v, "Invalid path", "%s is a directory, and format %s writes a file. Add a file name, or write format = \"oci-dir\".", v.quote(), p.Format)
+		case !fi.IsDir() && p.Format == tasks.FormatOCIDir:
+			d.fault(v, "Invalid path", "%s is a file, and format oci-dir writes a directory.", v.quote())
+		}
 	}
 	return p
 }

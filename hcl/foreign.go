@@ -114,13 +114,31 @@ const (
 	noHost        = "Paths are relative to the bottle file, wherever that is."
 )
 
+// foreignRoots are what references of other languages start with.
+var foreignRoots = map[string]string{
+	"path":      "Paths in a bottle file are relative to it: write \"files/x\".",
+	"module":    "There are no modules: a directory of bottle files is read as one, and -f may be repeated.",
+	"data":      "Nothing is looked up in other systems: declare a variable, and give its value with --var.",
+	"terraform": noEnvironment,
+	"target":    "A target of bake is an image here: image.NAME.",
+	"count":     "There is no count: for_each = toset([\"a\", \"b\"]) makes several, and each.key tells them apart.",
+	"self":      "A block cannot refer to itself: put what is shared into locals.",
+}
+
 // explainFunction says what to do about a call of a function that there is not. It
 // tells whether that is what the diagnostic is about.
+//
+// A function that fails by a panic, as those of cty do where a number is infinite,
+// would show a trace of our own calls.
 func explainFunction(d *hcl.Diagnostic) bool {
 	call, ok := hcl.DiagnosticExtra[interface {
 		CalledFunctionName() string
 		CalledFunctionNamespace() string
 	}](d)
+	if strings.Contains(d.Detail, panicText) {
+		d.Detail = "It has no result for these values: none that is a number, or none that is finite."
+		return true
+	}
 	if !ok || d.Summary != "Call to unknown function" {
 		return false
 	}
@@ -165,3 +183,6 @@ func explainType(diags hcl.Diagnostics) {
 		}
 	}
 }
+
+// panicText begins the message of cty's function.PanicError.
+const panicText = "panic in function implementation"

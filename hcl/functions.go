@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
@@ -47,7 +48,7 @@ var pureFunctions = map[string]function.Function{
 
 	// encodings
 	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
-	"jsondecode": guarded(stdlib.JSONDecodeFunc, checkJSON), "jsonencode": guarded(stdlib.JSONEncodeFunc, checkNoSecret), "urldecode": urlDecodeFunc, "urlencode": urlEncodeFunc,
+	"jsondecode": guarded(stdlib.JSONDecodeFunc, checkJSON), "jsonencode": guarded(stdlib.JSONEncodeFunc, checkEncoded), "urldecode": urlDecodeFunc, "urlencode": urlEncodeFunc,
 
 	// hashes
 	"md5": md5Func, "sha1": sha1Func, "sha256": sha256Func, "sha512": sha512Func, "base64sha256": base64SHA256Func, "base64sha512": base64SHA512Func,
@@ -60,8 +61,8 @@ var pureFunctions = map[string]function.Function{
 
 	// types
 	"can": tryfunc.CanFunc, "try": tryfunc.TryFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": toFunc(cty.List(cty.DynamicPseudoType)),
-	"tomap": toFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
-	"tostring": stdlib.MakeToFunc(cty.String), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
+	"tomap": toFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": guarded(stdlib.MakeToFunc(cty.Number), checkConversion(cty.Number)), "toset": toFunc(cty.Set(cty.DynamicPseudoType)),
+	"tostring": guarded(stdlib.MakeToFunc(cty.String), checkConversion(cty.String)), "sensitive": sensitiveFunc, "nonsensitive": nonsensitiveFunc, "issensitive": isSensitiveFunc,
 }
 
 // allFunctions returns what expressions of the file can call.
@@ -91,6 +92,16 @@ func guarded(f function.Function, check func(args []cty.Value) error) function.F
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
 	})
+}
+
+// checkConversion bounds what is converted to a primitive type.
+func checkConversion(ty cty.Type) func([]cty.Value) error {
+	return func(args []cty.Value) error {
+		if why := unwritable(args[0], ty); why != "" {
+			return function.NewArgErrorf(0, "%s", why)
+		}
+		return nil
+	}
 }
 
 var widthRE = lazyregexp.New(`%[^A-Za-z%]*[0-9]{5}`)
@@ -143,7 +154,8 @@ func checkProduct(args []cty.Value) error {
 	return nil
 }
 
-// checkJSON bounds the nesting of a JSON text, whose decoder recurses.
+// checkJSON bounds the nesting of a JSON text, whose decoder recurses, and its
+// numbers.
 func checkJSON(args []cty.Value) error {
 	s, _ := args[0].Unmark()
 	if !s.IsKnown() || s.IsNull() {
@@ -164,9 +176,28 @@ func checkJSON(args []cty.Value) error {
 			}
 		case c == '}' || c == ']':
 			depth--
+		case c >= '0' && c <= '9':
+			end := i + 1
+			for end < len(text) && strings.IndexByte("0123456789.eE+-", text[end]) >= 0 {
+				end++
+			}
+			if exponent([]byte(text[i:end])) > maxExponent {
+				return function.NewArgErrorf(0, "the exponent of a number in it is over %d", maxExponent)
+			}
+			i = end - 1
 		}
 	}
 	return nil
+}
+
+// checkEncoded is what functions take that write a value as a text.
+func checkEncoded(args []cty.Value) error {
+	for i, a := range args {
+		if why := tooLarge(a); why != "" {
+			return function.NewArgErrorf(i, "it %s", why)
+		}
+	}
+	return checkNoSecret(args)
 }
 
 // notNull is of functions whose result is never null, also before it is known.

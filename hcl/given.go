@@ -44,6 +44,19 @@ func (f *File) collectGiven() hcl.Diagnostics {
 	return diags
 }
 
+// hideVarFiles keeps diagnostics from showing lines of files of variables, if a
+// variable is sensitive: its value can stand in any of them.
+func (f *File) hideVarFiles() {
+	for _, v := range f.variables {
+		if !v.sensitive {
+			continue
+		}
+		for _, s := range f.opts.VarFiles {
+			f.sources[s.Path] = &hcl.File{}
+		}
+	}
+}
+
 // checkGiven reports values for variables that are not declared.
 func (f *File) checkGiven() hcl.Diagnostics {
 	var diags hcl.Diagnostics

@@ -41,6 +41,8 @@ func readGroup(g *group) hcl.Diagnostics {
 			text = traversalText(t)
 		} else if v, d := e.Value(nil); !d.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() && !v.IsMarked() && isTemplate(e) {
 			text = v.AsString()
+		} else if vars := e.Variables(); len(vars) == 1 && isWhole(vars[0].SourceRange(), e.Range()) {
+			text = traversalText(vars[0])
 		}
 		if text == "" {
 			diags = append(diags, errorAt(e.Range(), "Invalid target", "A target is a reference such as bottle.agent, bottle.agent[\"claude\"] or image.base, or a pattern in quotes, such as \"bottle.*\". It is read before anything is evaluated."))
@@ -54,4 +56,10 @@ func readGroup(g *group) hcl.Diagnostics {
 func isTemplate(e hcl.Expression) bool {
 	_, ok := e.(*hclsyntax.TemplateExpr)
 	return ok
+}
+
+// isWhole tells whether a template is nothing but one reference: "${bottle.x}", as
+// JSON has to write it.
+func isWhole(reference, template hcl.Range) bool {
+	return reference.Start.Byte == template.Start.Byte+len(`"${`) && reference.End.Byte == template.End.Byte-len(`}"`)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -20,7 +21,7 @@ var imageSchema = &BlockSchema{
 		{Name: "context", Type: cty.DynamicPseudoType, TypeName: "directory, URL or image", Default: `"."`, InKey: true, Early: true, Doc: "What COPY and ADD read from: a directory, relative to the bottle file; a Git URL, \"https://example.com/r.git#REF:DIRECTORY\"; or an image: image.NAME, \"docker-image://REFERENCE\", \"oci-layout://DIRECTORY:TAG\"."},
 		{Name: "dockerfile", Type: cty.String, TypeName: "file", Default: `"Dockerfile"`, InKey: true, Early: true, Doc: "The Dockerfile, relative to context; where that is an image, to the bottle file."},
 		{Name: "dockerfile_inline", Type: cty.String, InKey: true, Doc: "Content of the Dockerfile, instead of a file."},
-		{Name: "target", Type: cty.String, InKey: true, Doc: "Stage to build; the last one if unset."},
+		{Name: "target", Type: cty.String, InKey: true, Early: true, Doc: "Stage to build; the last one if unset."},
 		{Name: "args", Type: cty.Map(cty.String), InKey: true, Doc: "Build arguments; null leaves one unset."},
 		{Name: "labels", Type: cty.Map(cty.String), InKey: true, Doc: "Labels of the image; null leaves one out."},
 		{Name: "contexts", Type: cty.DynamicPseudoType, TypeName: "map of images and strings", InKey: true, Doc: "Named contexts: an image, a directory (\"./lib\"), an image in an OCI layout (\"oci-layout://DIRECTORY:TAG\") or a URL (\"docker-image://…\")."},
@@ -162,7 +163,10 @@ func friendly(ty cty.Type) string {
 func (d *decoder) platforms(name string) []string {
 	var ps []string
 	for _, v := range d.list(name) {
-		if d.checkPlatform(v) {
+		switch {
+		case slices.Contains(ps, v.AsString()):
+			d.fault(v, "Duplicate platform", "%s stands twice in %s.", v.quote(), name)
+		case d.checkPlatform(v):
 			ps = append(ps, v.AsString())
 		}
 	}

@@ -33,6 +33,10 @@ func (d *decoder) mainContext(p *tasks.Image) bool {
 		return false
 	}
 	s := v.AsString()
+	if d.ev.f.quotedReference(s) != "" {
+		d.fault(v, "Reference in quotes", "context is %s. Did you mean %s, without quotes?", v.quote(), s)
+		return false
+	}
 	if isImageURL(s) {
 		c, ok := d.contextURL(v)
 		main(c)

@@ -58,6 +58,10 @@ func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context
 	if !ok || v.IsNull() {
 		return tasks.Context{}, false
 	}
+	if v.sensitive {
+		d.fault(v, "Sensitive value", "%s is printed by builders and in errors, so it may not be sensitive.", v.name())
+		return tasks.Context{}, false
+	}
 	s := v.AsString()
 	switch {
 	case strings.HasPrefix(s, "target:"):
@@ -65,6 +69,9 @@ func (d *decoder) namedContext(e cty.Value, a *attr, name string) (tasks.Context
 		return tasks.Context{}, false
 	case strings.Contains(s, "://") || strings.HasPrefix(s, "git@"):
 		return d.contextURL(v)
+	case d.ev.f.quotedReference(s) != "":
+		d.fault(v, "Reference in quotes", "%s is %s. Did you mean %s, without quotes?", v.name(), v.quote(), s)
+		return tasks.Context{}, false
 	case s == "":
 		d.fault(v, "Empty value", "%s is empty. It is an image, a directory or a URL.", v.name())
 		return tasks.Context{}, false

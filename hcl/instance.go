@@ -88,6 +88,7 @@ func (ev *evaluator) expand(d *decl) []*instance {
 	}
 	elements := ev.forEach(d)
 	ev.leave()
+	ev.faulty[d] = elements == nil
 	var is []*instance
 	if ev.count(d, len(elements)) {
 		for _, k := range sortedKeys(elements) {
@@ -163,8 +164,8 @@ func (ev *evaluator) forEach(d *decl) map[string]cty.Value {
 	switch _, poisonedMark := marks[poisonMark{}]; {
 	case poisonedMark || raw.HasMarkDeep(poisonMark{}):
 		return nil
-	case marks.Has(sensitiveMark{}) && ty.IsSetType():
-		return fail("for_each may not be sensitive: its keys stand in addresses, which are printed.")
+	case marks.Has(sensitiveMark{}):
+		return fail("for_each may not be sensitive: its keys stand in addresses, which are printed. If only values are secret, make the keys known: { for k, v in MAP : nonsensitive(k) => v }.")
 	case !v.IsKnown():
 		return fail("for_each must be known before anything runs, and this depends on %s. Use keys that stand in the file; the values of the elements may be known later.", afterRun(unmark(raw).refs))
 	case v.IsNull():
@@ -208,6 +209,9 @@ func afterRun(refs []string) string {
 // map of objects.
 func (ev *evaluator) declValue(d *decl) cty.Value {
 	is := ev.expand(d)
+	if ev.faulty[d] {
+		return poisoned
+	}
 	object := ev.imageObject
 	if d.kind == bottleSchema.Name {
 		object = ev.bottleObject

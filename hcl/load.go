@@ -106,6 +106,7 @@ func Load(ctx context.Context, o Options) (*File, hcl.Diagnostics) {
 	diags = append(diags, top.checkRequired()...)
 	diags = append(diags, f.declare(top)...)
 	diags = append(diags, f.compile(ctx)...)
+	f.hideVarFiles()
 	f.iterations.done.Store(true)
 	f.valid = !diags.HasErrors()
 	return f, tidy(diags)

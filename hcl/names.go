@@ -1,6 +1,7 @@
 package bottlefile
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -52,4 +53,15 @@ func slug(s, sep string) string {
 		}
 	}
 	return strings.Trim(b.String(), sep)
+}
+
+// quotedReference returns the kind of block that a text such as "image.base" or
+// "image.base[\"x\"]" would refer to if it had no quotes, empty if there is none.
+func (f *File) quotedReference(s string) string {
+	kind, rest, ok := strings.Cut(s, ".")
+	name, _, _ := strings.Cut(rest, "[")
+	if ok && slices.Contains([]string{"image", "registry"}, kind) && slices.Contains(f.names(kind), name) {
+		return kind
+	}
+	return ""
 }

@@ -85,6 +85,8 @@ func (d *decoder) registryRef() (tasks.Registry, bool) {
 		d.fault(at, "Value not known", "Which registry this is must be known before anything runs, and it depends on %s.", afterRun(u.refs))
 	case u.Type() == cty.String && d.ev.f.registry(u.AsString()) != nil && !u.sensitive:
 		d.fault(at, "Wrong type", "A registry is referred to without quotes. Did you mean registry.%s?", u.AsString())
+	case u.Type() == cty.String && !u.sensitive && d.ev.f.quotedReference(u.AsString()) != "":
+		d.fault(at, "Reference in quotes", "registry is %q. Did you mean %s, without quotes?", u.AsString(), u.AsString())
 	case u.Type() == cty.String:
 		d.fault(at, "Wrong type", "registry is a registry of this file. Declare registry \"NAME\" { url = %s }, and write registry.NAME here.", show(u.Value, u.sensitive))
 	default:

@@ -23,6 +23,8 @@ func Reference() string {
 	for _, s := range Schema.Blocks {
 		writeBlock(&b, s, nil)
 	}
+	b.WriteString(referenceDynamic)
+	writeBlock(&b, dynamicSchema, nil)
 	writeFunctions(&b)
 	return b.String()
 }
@@ -34,9 +36,10 @@ const referenceHead = `# The bottle file
 
 A bottle file is written in HCL. Without a name it is ` + "`bottles.hcl`" + ` in the working
 directory. Its blocks may stand in any order. An expression can refer to
-` + "`var.NAME`, `local.NAME`, `registry.NAME`, `image.NAME` and `bottle.NAME`" + `, and in a
-block with ` + "`for_each` to `each.key` and `each.value`" + `; a reference to an image or a
-bottle makes the node depend on it. Unknown names are errors.
+` + "`var.NAME`, `local.NAME`, `secret.NAME`, `registry.NAME`, `image.NAME` and" + `
+` + "`bottle.NAME`, and in a block with `for_each` to `each.key` and `each.value`" + `; a
+reference to an image or a bottle makes the node depend on it. Unknown names are
+errors.
 
 In the tables, *key* tells whether a change of the value can change the work of a
 node, and so makes it run again. Attributes that are *early* name things or shape
@@ -47,6 +50,23 @@ sensitive.
 
 | type | how it is written |
 |---|---|
+`
+
+const referenceDynamic = `
+## Blocks that are computed
+
+In an image or a bottle, and in the blocks there, a dynamic block stands for several
+of a kind:
+
+    machine {
+      dynamic "port" {
+        for_each = var.ports
+        content {
+          host  = port.value
+          guest = 80
+        }
+      }
+    }
 `
 
 // writeBlock writes the section of a block, and after it those of the blocks in it.
@@ -62,7 +82,10 @@ func writeBlock(b *strings.Builder, s *BlockSchema, outer []string) {
 		many = "any number of times"
 	}
 	where := "at the top level"
-	if len(outer) > 0 {
+	switch {
+	case s == dynamicSchema:
+		where = "in an image, a bottle or a block there"
+	case len(outer) > 0:
 		where = "in `" + outer[len(outer)-1] + "`"
 	}
 	fmt.Fprintf(b, "%s\n\nWritten `%s { … }`, %s, %s.\n", s.Doc, header, where, many)

@@ -22,6 +22,10 @@ var attrDocs = sync.OnceValue(func() map[string]attrDoc {
 		"variable.validation.condition":     {example: `length(var.hosts) > 0`},
 		"variable.validation.error_message": {example: `"At least one host is needed."`},
 
+		"dynamic.for_each": {example: `var.ports`},
+		"dynamic.iterator": {example: `p`},
+		"dynamic.labels":   {example: `[file.key]`},
+
 		"registry.embedded": {example: `true`},
 		"registry.url":      {example: `"registry.example.com/acme"`},
 		"registry.insecure": {example: `true`},
@@ -132,7 +136,7 @@ var attrDocs = sync.OnceValue(func() map[string]attrDoc {
 // with their units.
 var typeNotes = []struct{ name, text string }{
 	{"size", "A string of a number and a unit: `KiB`, `MiB`, `GiB` or `TiB` (powers of 1024)."},
-	{"duration", "A string of a number and a unit: `ms`, `s`, `m` or `h`; at most `24h`."},
+	{"duration", "A string of a number and a unit: `ms`, `s`, `m` or `h`; at most `24h`, of `max_age` `8760h`."},
 	{"platform", "`OS/ARCHITECTURE`, with `/VARIANT` if needed: `linux/amd64`, `linux/arm/v7`."},
 	{"path", "A path of the host; a relative one is relative to the bottle file."},
 	{"path in the machine", "An absolute path."},

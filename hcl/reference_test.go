@@ -77,6 +77,7 @@ func TestAttrDocs(t *testing.T) {
 		}
 	}
 	check(Schema, "")
+	check(dynamicSchema, dynamicSchema.Name+".")
 	for path := range unused {
 		t.Errorf("attrDocs has %s, which is no attribute", path)
 	}

@@ -2,6 +2,7 @@ package bottlefile
 
 import (
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -75,9 +76,19 @@ func (d *decoder) checkRegistryURL(url value) {
 	}
 	named, err := reference.ParseNormalizedNamed(s + "/x")
 	switch {
-	case err != nil:
+	case err != nil || !isPort(host):
 		d.fault(url, "Invalid registry URL", "%s is not a host, with a port and a path in lower case if wanted, such as \"registry.example.com/acme\".", url.quote())
 	case reference.Domain(named) != host && host != "docker.io" && host != "index.docker.io":
 		d.fault(url, "Invalid registry URL", "%s does not start with a host: that has a dot or a port, or is localhost. For Docker Hub write \"docker.io/…\".", url.quote())
 	}
+}
+
+// isPort tells whether what a host ends with, if that is a port, can be one.
+func isPort(host string) bool {
+	_, port, ok := strings.Cut(host, ":")
+	if !ok {
+		return true
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
 }

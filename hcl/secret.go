@@ -155,6 +155,9 @@ func (d *decoder) secrets(check func(name string) string) map[string]tasks.Secre
 		id := k.AsString()
 		v := value{Value: e, attr: a, key: id, sensitive: u.sensitive}
 		switch {
+		case raw.HasMark(sensitiveMark{}):
+			d.fault(at, "Sensitive value", "The names of secrets are printed in plans, so they may not be sensitive. A secret needs no mark: its value is never shown.")
+			return nil
 		case check(id) != "":
 			d.fault(at, "Invalid name in secrets", "%q: %s.", id, check(id))
 		case e.IsNull(): // left out

@@ -91,6 +91,16 @@ func (s *setting) stop(reached int, why string) {
 // in sets the attributes that the rest of the path names in a block.
 func (s *setting) in(b *block, address string, steps []step, depth int) {
 	next := steps[0]
+	for _, as := range b.schema.Attrs {
+		if key, ok := elementOf(as, steps); ok {
+			var old hcl.Expression
+			if a := b.attrs[as.Name]; a != nil {
+				old = a.Expr
+			}
+			s.put(b, as, elementSchema, func(e hclsyntax.Expression) hclsyntax.Expression { return withElement(old, key, e) })
+			return
+		}
+	}
 	if len(steps) > 1 {
 		var kinds []string
 		for _, kind := range b.schema.Blocks {
@@ -113,14 +123,20 @@ func (s *setting) in(b *block, address string, steps []step, depth int) {
 		if as.Name != next.name || next.selector != "" {
 			continue
 		}
-		e, diags := s.value(as)
-		s.diags = append(s.diags, diags...)
-		a, diags := newAttr(&hcl.Attribute{Name: as.Name, Expr: e, Range: e.Range(), NameRange: s.at}, as, nil)
-		s.diags = append(s.diags, diags...)
-		b.set(a)
-		s.done++
+		s.put(b, as, as, func(e hclsyntax.Expression) hclsyntax.Expression { return e })
 	}
 	s.stop(depth, fmt.Sprintf("There is no attribute %q in %s block.%s", next.name, withArticle(b.schema.Name), didYouMean(next.name, names)))
+}
+
+// put gives a block an attribute that is made of the value, which is read as one
+// of the schema given.
+func (s *setting) put(b *block, as, given *AttrSchema, made func(hclsyntax.Expression) hclsyntax.Expression) {
+	e, diags := s.value(given)
+	s.diags = append(s.diags, diags...)
+	a, diags := newAttr(&hcl.Attribute{Name: as.Name, Expr: made(e), Range: e.Range(), NameRange: s.at}, as, nil)
+	s.diags = append(s.diags, diags...)
+	b.set(a)
+	s.done++
 }
 
 func (s step) matches(name string) bool {

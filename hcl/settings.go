@@ -48,8 +48,8 @@ func (f *File) checkVersion() hcl.Diagnostics {
 var constraintRE = lazyregexp.New(`^(=|!=|>=|<=|>|<|~>)?\s*v?(\d+(?:\.\d+){0,2})(-[0-9A-Za-z.-]+)?$`)
 
 // satisfies tells whether a version meets every one of the comma-separated
-// constraints. A version that is no number, such as that of a development
-// build, meets all. "~> 1.2" admits 1.2 and later below 2.0, and "~> 1.2.3" 1.2.3
+// constraints. A version that is no number, or that Go makes up for a
+// build without a tag (0.0.0-TIME-COMMIT), meets all. "~> 1.2" admits 1.2 and later below 2.0, and "~> 1.2.3" 1.2.3
 // and later below 1.3.
 func satisfies(version, constraints string) (bool, error) {
 	have, haveErr := parseVersion(version)
@@ -64,7 +64,8 @@ func satisfies(version, constraints string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if haveErr == nil && !have.meets(m[1], want, strings.Count(m[2], ".")) {
+		untagged := have.numbers == [3]int{} && have.prerelease != ""
+		if haveErr == nil && !untagged && !have.meets(m[1], want, strings.Count(m[2], ".")) {
 			all = false
 		}
 	}

@@ -39,7 +39,9 @@ func (m *measure) add(v cty.Value) {
 		case ty == cty.String:
 			m.text += len(v.AsString())
 		case ty == cty.Number:
-			if e := v.AsBigFloat().MantExp(nil); e > maxBits || e < -maxBits {
+			if v.AsBigFloat().IsInf() {
+				m.why = "has a number that is infinite, such as one divided by zero"
+			} else if e := v.AsBigFloat().MantExp(nil); e > maxBits || e < -maxBits {
 				m.why = fmt.Sprintf("has a number beyond 2 to the power of %d", maxBits)
 			}
 		case ty.IsObjectType():

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -105,6 +106,11 @@ func (f *File) parse() ([]hcl.Body, hcl.Diagnostics) {
 		bodies = append(bodies, body)
 	}
 	return bodies, diags
+}
+
+// isSource tells whether a path is that of one of the files.
+func (f *File) isSource(path string) bool {
+	return slices.ContainsFunc(f.opts.Files, func(s Source) bool { return filepath.Join(f.opts.Dir, filepath.Base(s.Path)) == path })
 }
 
 func (f *File) parseSource(s Source) (hcl.Body, hcl.Diagnostics) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func sizeUnit(u string) string {
 	return ""
 }
 
-var durationRE = lazyregexp.New(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)?\s*$`)
+var durationRE = lazyregexp.New(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)?\s*$`)
 
 // maxDuration bounds what can be waited for.
 const maxDuration = 24 * time.Hour
@@ -114,7 +115,11 @@ func (d *decoder) durationUpTo(name string, fallback, limit time.Duration) time.
 	case err != nil:
 		hint := ""
 		if m := durationRE.FindStringSubmatch(text); m != nil && !v.sensitive {
-			hint = fmt.Sprintf(" Did you mean %q?", m[1]+durationUnit(m[2]))
+			n := m[1] + durationUnit(m[2])
+			if days, err := strconv.Atoi(m[1]); err == nil && strings.HasPrefix(strings.ToLower(m[2]), "d") {
+				n = fmt.Sprintf("%dh", 24*days)
+			}
+			hint = fmt.Sprintf(" Did you mean %q?", n)
 		}
 		d.fault(v, summary, "%s is not a duration, such as \"30s\", \"500ms\" or \"2m\".%s", v.quote(), hint)
 		return fallback

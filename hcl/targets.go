@@ -301,5 +301,8 @@ func (f *File) unknownTarget(target string) string {
 	for _, t := range f.decls {
 		known = append(known, t.address())
 	}
+	for _, g := range f.groups {
+		known = append(known, groupSchema.Name+"."+g.label())
+	}
 	return fmt.Sprintf("There is no target %q.%s", target, didYouMean("", known))
 }

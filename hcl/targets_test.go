@@ -119,7 +119,7 @@ func TestUnknownTargets(t *testing.T) {
 		"bottle.agent.machin":  `Did you mean "bottle.agent.machine"?`,
 		"bottle.agent.export":  `There is no target`,
 		"bottle.x*":            `Nothing matches`,
-		"completely-different": "There is: bottle.agent, bottle.bare, bottle.ref, image.agent, image.base.",
+		"completely-different": "There is: bottle.agent, bottle.bare, bottle.ref, group.machines, group.none, group.rest, image.agent, image.base.",
 	}
 	for target, want := range tests {
 		nodes, diags := f.Nodes([]string{target, "image.base"})

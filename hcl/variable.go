@@ -8,7 +8,6 @@ import (
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
@@ -79,6 +78,9 @@ func (f *File) typeText(v *variable) string {
 	a := v.attrs["type"]
 	if a == nil {
 		return "any"
+	}
+	if v.sensitive && v.defaults != nil { // they are values of it
+		return typeexpr.TypeString(v.typ)
 	}
 	r := a.Expr.Range()
 	text := string(r.SliceBytes(f.sources[r.Filename].Bytes))
@@ -248,7 +250,7 @@ func (f *File) parseGiven(v *variable, g given) (cty.Value, hcl.Diagnostics) {
 		return cty.StringVal(g.text), nil
 	}
 	if ty.IsPrimitiveType() {
-		val, err := convert.Convert(cty.StringVal(strings.TrimSpace(g.text)), ty)
+		val, err := convertTo(cty.StringVal(strings.TrimSpace(g.text)), ty)
 		if err != nil {
 			return val, hcl.Diagnostics{errorAt(v.defRange, "Wrong type", "The value that %s gives for the variable %q is not a %s: %s.", g.origin, v.name, ty.FriendlyName(), convertError(err))}
 		}
@@ -265,7 +267,9 @@ func (f *File) parseGiven(v *variable, g given) (cty.Value, hcl.Diagnostics) {
 		_ = countIn(expr)
 		val, diags = expr.Value(f.countingOnly())
 		for _, d := range diags {
-			explainIterations(d)
+			if !explainIterations(d) && d.Summary == "Variables not allowed" {
+				d.Detail = fmt.Sprintf("The value is an expression of type %s, in which a text stands in quotes; it may not refer to others.", typeexpr.TypeString(ty))
+			}
 		}
 	}
 	if !diags.HasErrors() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,9 +40,9 @@ faulty one is told, and the others are evaluated nevertheless.`,
 				return err
 			}
 			if args[0] == stdinName {
-				return a.evalLines(file, asJSON)
+				return a.evalLines(cmd.Context(), file, asJSON)
 			}
-			return a.eval(file, args[0], asJSON)
+			return a.eval(cmd.Context(), file, args[0], asJSON)
 		},
 	}
 	f.add(cmd)
@@ -50,29 +51,38 @@ faulty one is told, and the others are evaluated nevertheless.`,
 }
 
 // eval prints the value of an expression.
-func (a *app) eval(file *bottlefile.File, expression string, asJSON bool) error {
-	value, shown, diags := file.Eval(expression)
-	if err := a.diagnose(shown, diags); err != nil {
+func (a *app) eval(ctx context.Context, file *bottlefile.File, expression string, asJSON bool) error {
+	var value bottlefile.Evaluation
+	loaded, err := unlessInterrupted(ctx, func() loading {
+		v, shown, diags := file.Eval(expression)
+		value = v
+		return loading{shown, diags}
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.diagnose(loaded.file, loaded.diags); err != nil {
 		return err
 	}
 	if asJSON {
 		return a.printJSON(value)
 	}
-	_, err := fmt.Fprintln(a.stdout, value.Text)
+	_, err = fmt.Fprintln(a.stdout, value.Text)
 	return err
 }
 
 // evalLines evaluates the lines of standard input, as they come.
-func (a *app) evalLines(file *bottlefile.File, asJSON bool) error {
+func (a *app) evalLines(ctx context.Context, file *bottlefile.File, asJSON bool) error {
 	lines := bufio.NewScanner(a.stdin)
 	lines.Buffer(nil, bottlefile.MaxFileSize)
 	var faulty error
-	for lines.Scan() {
+	before := ""
+	for ; lines.Scan(); before += "\n" { // so that faults have the number of their line
 		if strings.TrimSpace(lines.Text()) == "" {
 			continue
 		}
 		var told *exitError
-		if err := a.eval(file, lines.Text(), asJSON); errors.As(err, &told) {
+		if err := a.eval(ctx, file, before+lines.Text(), asJSON); errors.As(err, &told) {
 			faulty = err
 		} else if err != nil {
 			return err

@@ -81,12 +81,39 @@ func (a *app) load(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 		in.options = o
 		*f.read = *in
 	}
-	file, diags := bottlefile.Load(ctx, o)
+	loaded, err := unlessInterrupted(ctx, func() loading {
+		file, diags := bottlefile.Load(ctx, o)
+		return loading{file, diags}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	file, diags := loaded.file, loaded.diags
 	if f.faults != nil {
 		*f.faults = diags
 		return file, targets, nil
 	}
 	return file, targets, a.diagnose(file, diags)
+}
+
+type loading struct {
+	file  *bottlefile.File
+	diags bottlefile.Diagnostics
+}
+
+// unlessInterrupted returns what f returns, or ctx's error as soon as there is
+// one: expressions can take long and cannot be stopped, so f then goes on until
+// the process ends.
+func unlessInterrupted[T any](ctx context.Context, f func() T) (T, error) {
+	done := make(chan T, 1)
+	go func() { done <- f() }()
+	select {
+	case v := <-done:
+		return v, nil
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 // looksLikePath tells a file that is not there from a target.

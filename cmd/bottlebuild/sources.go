@@ -37,6 +37,8 @@ func (f *fileFlags) locate(args []string) (paths, targets []string, err error) {
 			path, targets = args[0], args[1:]
 		} else if looksLikePath(args[0]) {
 			return nil, nil, usageError("there is no bottle file %s", args[0])
+		} else if args[0] == stdinName {
+			return nil, nil, usageError("standard input is read with -f -")
 		}
 	}
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {

@@ -17,6 +17,9 @@ func (a *app) read(ctx context.Context, f *fileFlags, args []string) (*bottlefil
 	quiet.faults = &diags
 	file, rest, err := a.load(ctx, &quiet, args)
 	if err == nil && len(rest) > 0 {
+		if len(f.files) > 0 {
+			return nil, nil, usageError("the bottle file is named with -f already, so %s would be a target, and this command takes none", rest[0])
+		}
 		return nil, nil, usageError("there is no bottle file %s; this command takes a bottle file and no targets", rest[0])
 	}
 	return file, diags, err

@@ -5,3 +5,13 @@ variable "s" {
 image "a" {
   for_each = toset([var.s]) # error: for_each may not be sensitive
 }
+variable "m" {
+  default   = { hunter2 = "x" }
+  sensitive = true
+}
+image "b" {
+  for_each = var.m # error: for_each may not be sensitive
+}
+image "c" {
+  for_each = { (var.s) = 1 } # error: for_each may not be sensitive
+}

@@ -54,3 +54,10 @@ bottle "b" {
     tags       = ["${var.s}!"] # error: (sensitive value)
   }
 }
+image "names" {
+  dockerfile_inline = "FROM scratch"
+  target            = var.s # error: may not be sensitive
+  contexts          = { x = var.s } # error: may not be sensitive
+  annotations       = { "x:${var.s}" = 1 } # error: (sensitive value): the reason is not shown
+  secrets           = { (var.s) = "x" } # error: may not be sensitive
+}
