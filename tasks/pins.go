@@ -54,6 +54,8 @@ type resolutions struct {
 	mu    sync.Mutex
 	known map[Pin]string
 	users map[Pin]map[string]bool // addresses of nodes, of what is used
+	// downloads are what URLs have yielded and SaveDownloads has not saved yet.
+	downloads map[string]download
 }
 
 // pin returns what a name stands for: what the lock file says, or else what

@@ -3,26 +3,20 @@ package tasks
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 
-	"bottlebuild/cache"
 	"bottlebuild/tasks/buildkit"
 	"bottlebuild/tasks/registry"
 )
 
 const (
 	gitWait = time.Minute
-	// maxSource bounds what is read of a URL to learn its digest, in bytes.
-	maxSource = 16 << 30
 	// maxAnswer bounds what is taken of git's answers, in bytes.
 	maxAnswer = maxDockerfile + 1
 )
@@ -116,36 +110,6 @@ func (b *bounded) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
-}
-
-// resolveHTTP returns the digest of what a URL yields.
-func (w *Worker) resolveHTTP(ctx context.Context, source string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
-	if err != nil {
-		return "", err
-	}
-	c := http.Client{Transport: w.Registry.Transport}
-	res, err := c.Do(req)
-	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) {
-			err = failed.Err // the URL is said by the caller
-		}
-		return "", fmt.Errorf("%w: %w; a build without a network needs it pinned: bottlebuild lock, or ADD --checksum", registry.ErrUnavailable, err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the server answers %s", res.Status)
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(res.Body, maxSource+1))
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", registry.ErrUnavailable, err)
-	}
-	if n > maxSource {
-		return "", fmt.Errorf("it has more than %d bytes", int64(maxSource))
-	}
-	return cache.Digest(h.Sum(nil)).String(), nil
 }
 
 // gitName is what a Git source is pinned by: its URL and ref, without a directory.

@@ -79,7 +79,7 @@ empty, "evicted" where only the recipe is left, which explains the next run, or
 			return printTable(a.stdout, rows)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "only entries of this kind: image, export, push, pack, machine, analysis")
+	cmd.Flags().StringVar(&kind, "kind", "", "only entries of this kind: image, export, push, pack, machine, analysis, download")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the entries as JSON")
 	return cmd
 }

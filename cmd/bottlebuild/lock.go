@@ -123,6 +123,9 @@ func (a *app) lock(ctx context.Context, f *lockFlags, args []string) error {
 	if err != nil {
 		return planError(err)
 	}
+	if err := s.worker.SaveDownloads(); err != nil {
+		return err
+	}
 	for _, address := range undecided {
 		fmt.Fprintf(a.stderr, "bottlebuild: what %s names depends on other images' digests; it is not pinned\n", address)
 	}

@@ -166,7 +166,7 @@ func (a *app) finish(ctx context.Context, f *runFlags, x *execution, report *gra
 		return nil, failure
 	}
 	shared := x.tellShared(f.progress == "quiet" || f.progress == "rawjson")
-	failure = errors.Join(failure, x.worker.Scanner.Save(context.WithoutCancel(ctx)))
+	failure = errors.Join(failure, x.worker.Scanner.Save(context.WithoutCancel(ctx)), x.worker.SaveDownloads())
 	outputs, diags := x.chosen.file.Outputs(report.Outputs())
 	if f.metadata != "" {
 		failure = errors.Join(failure, writeMetadata(f.metadata, report, outputs, shared))

@@ -80,7 +80,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "node": cmdNode, "counts": cmdCounts, "daemons": cmdDaemons,
 			"registry": cmdRegistry, "setbytes": cmdSetBytes, "freeport": cmdFreePort,
-			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
+			"fulldisk": cmdFullDisk, "interrupt": cmdInterrupt, "interrupttwice": cmdInterruptTwice, "dead": cmdDead, "web": cmdWeb,
+			"killforwarder": cmdKillForwarder, "snapshot": cmdSnapshot, "recorded": cmdRecorded,
 			"moved": cmdMoved, "example": cmdExample, "reboot": cmdReboot, "together": cmdTogether, "inmachine": cmdInMachine, "address": cmdAddress,
 			"terminal": cmdTerminal, "searched": cmdSearched, "found": cmdFound,
 		},

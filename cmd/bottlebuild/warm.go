@@ -138,7 +138,7 @@ func (a *app) runWarm(ctx context.Context, f *warmFlags, c *chosen, args []strin
 		shared := x.tellShared(f.progress == "quiet" || f.progress == "rawjson")
 		r = x.warmed(report)
 		r.SharedCache = shared
-		err = errors.Join(err, report.Err(), x.worker.Scanner.Save(context.WithoutCancel(ctx)))
+		err = errors.Join(err, report.Err(), x.worker.Scanner.Save(context.WithoutCancel(ctx)), x.worker.SaveDownloads())
 		if err == nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
