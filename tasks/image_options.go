@@ -87,7 +87,7 @@ func (w *Worker) attest(ctx context.Context, p Image) (map[string]string, error)
 	}
 	d, err := w.resolveImage(ctx, scanner)
 	if err != nil {
-		return nil, fmt.Errorf("scanner of the bill of materials (attest = [\"type=sbom\"]): %s: %w; name one that can be had with: type=sbom,generator=REF", scanner, err)
+		return nil, fmt.Errorf("scanner of the bill of materials (attest = [\"type=sbom\"]): %w; name one that can be had with: type=sbom,generator=REF", err)
 	}
 	pinned := fullName(scanner)
 	if !hasDigest(pinned) {
