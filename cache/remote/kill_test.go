@@ -61,6 +61,9 @@ func killConfig(host, dir string, s *cache.Store) Config {
 func victim(args []string) error {
 	what, host, dir := args[0], args[1], args[2]
 	ctx := context.Background()
+	if what == "limits" {
+		return limitsVictim(ctx, host, dir)
+	}
 	s, err := cache.Open(filepath.Join(dir, "cache"))
 	if err != nil {
 		return err
@@ -173,14 +176,22 @@ type killable struct {
 	said  map[int]bool // entries that were said to be done
 }
 
-func (k *killable) kill(t *testing.T) (killed bool) {
+// victimCommand is a process of this binary that calls victim.
+func victimCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, k.what, k.world.host+"/acme", k.dir)
+	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Env = append(os.Environ(), victimVariable+"=1")
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func (k *killable) kill(t *testing.T) (killed bool) {
+	t.Helper()
+	cmd := victimCommand(t, k.what, k.world.host+"/acme", k.dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -201,6 +202,40 @@ func TestMutatedRecords(t *testing.T) {
 		}
 	}
 	t.Logf("%d mutated records, %d used, %d changed nothing that is read", *mutations, used, harmless)
+}
+
+// TestEveryByte: a signed record that is cut off anywhere is not used, and neither is
+// one with a changed byte, unless it says exactly what was signed.
+func TestEveryByte(t *testing.T) {
+	key := newKey(t)
+	one := newWorld(t).machine(nil)
+	e := one.make(t, "web", "content")
+	f := &forger{t: t, store: one.store}
+	raw := f.record(e, key, Trusted)
+	p := newPolicy(Trusted, Trust{Keys: []PublicKey{key.Public()}})
+	read := func(raw []byte) (*cache.Entry, error) {
+		env, err := readRecord(raw, e.Key)
+		if err != nil {
+			return nil, err
+		}
+		return p.open(env, e.Key, time.Now())
+	}
+	if _, err := read(raw); err != nil {
+		t.Fatal(err)
+	}
+	for n := range raw {
+		if _, err := read(raw[:n]); !errors.Is(err, ErrUntrusted) {
+			t.Errorf("cut to %d of %d bytes: %v", n, len(raw), err)
+		}
+		changed := bytes.Clone(raw)
+		changed[n] ^= 0x20
+		got, err := read(changed)
+		same := err == nil && got.Output.Digest == e.Output.Digest && got.Recipe == e.Recipe && got.Created.Equal(e.Created)
+		if !errors.Is(err, ErrUntrusted) && !same {
+			t.Errorf("byte %d changed: %+v, %v", n, got, err)
+		}
+	}
+	t.Logf("%d bytes", len(raw))
 }
 
 // TestRequireSigned: where signatures are required, a bad record is an error.
