@@ -129,6 +129,7 @@ func (p *pruner) run(ctx context.Context) (err error) {
 	for _, e := range p.view.entries {
 		p.size += e.size
 	}
+	p.byUse()
 	if err := p.begin(ctx); err != nil {
 		return err
 	}

@@ -23,9 +23,13 @@ const quarantineAge = 7 * 24 * time.Hour
 // older than every entry, notes of the newest key of addresses that have no
 // entry, tables of directories that are not built any more, old quarantine.
 func (p *pruner) records(ctx context.Context) error {
+	p.end() // to look at what is left takes long, and bothers nobody
 	oldest := p.start.Add(-24 * time.Hour)
 	entries := map[Key]bool{}
 	for _, e := range p.view.entries {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if _, err := p.s.root.Lstat(entryPath(e.key)); err != nil || p.o.DryRun && p.o.All {
 			continue
 		}
@@ -33,6 +37,9 @@ func (p *pruner) records(ctx context.Context) error {
 		if e.created.Before(oldest) {
 			oldest = e.created
 		}
+	}
+	if err := p.begin(ctx); err != nil {
+		return err
 	}
 	// An entry must not be there without its mark: see [Store.Mark].
 	marks := oldest.Add(-markInterval - clockMargin)

@@ -52,12 +52,15 @@ func (p *pruner) damaged(ctx context.Context) error {
 	return nil
 }
 
-// entries removes entries, the least recently used first, until what is left is
-// within the bounds.
-func (p *pruner) entries(ctx context.Context) error {
+// byUse sorts the entries, the least recently used first.
+func (p *pruner) byUse() {
 	slices.SortFunc(p.view.entries, func(a, b *entryState) int {
 		return cmp.Or(a.used.Compare(b.used), slices.Compare(a.key[:], b.key[:]))
 	})
+}
+
+// entries removes entries in their order until what is left is within the bounds.
+func (p *pruner) entries(ctx context.Context) error {
 	for _, e := range p.view.entries {
 		old := p.o.All || p.o.MaxAge > 0 && e.used.Before(p.start.Add(-p.o.MaxAge))
 		if !old && (p.o.MaxSize < 0 || p.size <= p.o.MaxSize) {

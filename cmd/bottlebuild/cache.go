@@ -28,6 +28,7 @@ change these bounds; "none" lifts one.`,
 		Example: `  bottlebuild cache stat               what takes how much room
   bottlebuild cache prune --dry-run    what would go
   bottlebuild cache verify             read all of it again
+  bottlebuild cache export usb         carry it to a machine without a network
   bottlebuild cache keygen ci.key      a key to sign what others are to use`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
