@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +44,7 @@ func (b *Backend) preflight(ctx context.Context) (backend.Info, error) {
 		return backend.Info{}, fmt.Errorf("%s is not installed: %s", b.conf.Runtime, howToInstall(b.conf.Runtime))
 	}
 	version, err := rt.version(ctx)
-	for _, check := range []func() error{b.checkDirs, checkOverlay, checkCgroups, rt.checkHybrid, b.checkInit} {
+	for _, check := range []func() error{b.checkDirs, checkOverlay, cgroups.check, rt.checkHybrid, b.checkInit} {
 		err = errors.Join(err, check()) // all that is missing is told at once
 	}
 	if err != nil {
@@ -58,6 +57,12 @@ func howToInstall(runtime string) string {
 	switch filepath.Base(runtime) {
 	case "runc", "crun":
 		return "apt-get install " + filepath.Base(runtime) + " (or dnf, apk, pacman)"
+	case "krun":
+		return "it is crun with libkrun, of Fedora's package crun-krun; put it on PATH, or choose runc"
+	case "runsc":
+		return "it is gVisor's, see https://gvisor.dev/docs/user_guide/install/; put it on PATH, or choose runc"
+	case "kata-runtime":
+		return "it is Kata Containers', see https://katacontainers.io; put it on PATH, or choose runc"
 	}
 	return "put it on PATH, or choose runc"
 }
@@ -115,31 +120,13 @@ func checkOverlay() error {
 	return nil
 }
 
-// checkCgroups looks for the controllers by which machines are bounded.
-func checkCgroups() error {
-	v2, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
-	has := strings.Fields(string(v2))
-	for _, c := range []string{"cpu", "memory", "pids"} {
-		found := err == nil && slices.Contains(has, c)
-		if err != nil {
-			_, serr := os.Stat("/sys/fs/cgroup/" + c + "/cgroup.procs")
-			found = serr == nil
-		}
-		if !found {
-			return fmt.Errorf("the cgroup controller %s is not there: mount cgroups at /sys/fs/cgroup", c)
-		}
-	}
-	return nil
-}
-
 // checkHybrid finds what crun refuses: version 1 of cgroups with controllers in
 // a version 2 beside it.
 func (o oci) checkHybrid() error {
 	if filepath.Base(o.program) != "crun" {
 		return nil
 	}
-	b, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
-	if err == nil && len(bytes.TrimSpace(b)) > 0 {
+	if cgroups.hybrid() {
 		return errors.New("crun cannot work here, where both versions of cgroups have controllers: use runc")
 	}
 	return nil

@@ -120,7 +120,7 @@ func (m *machine) ociSpec(dir, cgroup string) (*specs.Spec, error) {
 		Mounts:   m.mounts(dir),
 		Linux: &specs.Linux{
 			CgroupsPath:       cgroup,
-			Resources:         m.resources(),
+			Resources:         m.resources(cgroups),
 			Namespaces:        namespaces(),
 			RootfsPropagation: "private",
 			MaskedPaths:       maskedPaths,
@@ -175,7 +175,7 @@ func (m *machine) mounts(dir string) []specs.Mount {
 	return mounts
 }
 
-func (m *machine) resources() *specs.LinuxResources {
+func (m *machine) resources(h hierarchy) *specs.LinuxResources {
 	const period = 100_000 // µs
 	memory := int64(m.Spec.MemoryMiB) << 20
 	r := &specs.LinuxResources{
@@ -184,21 +184,10 @@ func (m *machine) resources() *specs.LinuxResources {
 		Memory:  &specs.LinuxMemory{Limit: &memory},
 		Pids:    &specs.LinuxPids{Limit: ptr(int64(PIDsLimit))},
 	}
-	if countsSwap() {
+	if h.countSwap() {
 		r.Memory.Swap = &memory // of memory and swap together: so no swap
 	}
 	return r
-}
-
-// countsSwap reports whether the kernel can bound swap; asked to where it cannot,
-// runtimes fail.
-func countsSwap() bool {
-	for _, pattern := range []string{"/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/sys/fs/cgroup/*/memory.swap.max"} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -57,7 +57,7 @@ func start(config io.Reader) error {
 	p.local = isLocal
 	fw, err := newFirewall(netnsFD, p)
 	if err != nil {
-		return fmt.Errorf("nftables in the machine's network namespace: %w", err)
+		return fmt.Errorf("nftables in the machine's network namespace: %w; if the kernel has it as modules, load them: modprobe -a nf_tables nft_reject_inet nft_ct", err)
 	}
 	p.changed = func(added, gone []netip.Addr) {
 		if len(added)+len(gone) > 0 {
