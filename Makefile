@@ -92,7 +92,7 @@ stress: test-setup
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 $(GO) test -timeout 3h -v ./cmd/bottlebuild -run 'TestKilled$$' -kills 1000
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 2h -run TestKeyOracle ./tasks
 	for t in $(FUZZ); do $(GO) test ./hcl -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 || exit 1; done
-	$(GO) test ./hcl/importer -run '^$$' -fuzz '^FuzzBake$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1
+	for t in FuzzBake FuzzCompose; do $(GO) test ./hcl/importer -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 || exit 1; done
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -timeout 2h -run TestConformance ./tasks/smolvm
 	$(SUDO) env "PATH=$(PATH)" BOTTLEBUILD_REQUIRE=1 BOTTLEBUILD_STRESS=1 $(GO) test -v -timeout 1h -run TestManyEntries ./tasks/container
 
