@@ -21,7 +21,7 @@ type PruneOptions struct {
 	All bool
 	// DryRun only tells what would go.
 	DryRun bool
-	// Slice is how long others are kept waiting at once; 0 stands for 50 ms.
+	// Slice is how long others are kept waiting at once; 0 stands for 25 ms.
 	Slice time.Duration
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // sliceTime is how long others wait for a prune at once.
-const sliceTime = 50 * time.Millisecond
+const sliceTime = 25 * time.Millisecond
 
 // begin starts a slice: until end, nobody comes to rely on anything that is not
 // known to be in use.
