@@ -115,7 +115,11 @@ func device(t *testing.T) string {
 var versions = []string{"1.8.1", "1.9.3", "1.13.0", "1.14.0", "1.17.0", newest}
 
 func TestConformance(t *testing.T) {
+	stress := os.Getenv("BOTTLEBUILD_STRESS") != ""
 	for _, v := range versions {
+		if v == "1.14.0" && !stress {
+			continue // all that it has, one of its neighbours has too
+		}
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
 			if fakeMissing != "" {
@@ -125,7 +129,7 @@ func TestConformance(t *testing.T) {
 				New: func(t *testing.T, store *cache.Store, state string) backend.Backend {
 					return newRig(t, settings{version: v, store: store, state: state}).Backend
 				},
-				Brief:          v != newest && os.Getenv("BOTTLEBUILD_STRESS") == "",
+				Brief:          v != newest && !stress,
 				RunsEntrypoint: true,
 				DialNeedsPort:  true,
 				TTY:            true,
