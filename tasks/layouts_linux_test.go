@@ -154,7 +154,7 @@ func TestImageAsContext(t *testing.T) {
 	inputs := graph.Inputs{"image.first": old}
 	recipe := cache.NewRecipe(KindImage)
 	must(t, w.Describe(t.Context(), graph.Spec{Address: "image.x", Params: linked, Inputs: inputs, Known: true}, recipe))
-	if text := string(recipe.Text()); !strings.Contains(text, old.Digest.String()) {
+	if text := recipe.Text(); !strings.Contains(text, old.Digest.String()) {
 		t.Errorf("the recipe has no digest of the context:\n%s", text)
 	}
 	out, err := w.runImage(t.Context(), linked, graph.Work{Address: "image.x", Key: recipe.Key(), Inputs: inputs})

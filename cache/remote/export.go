@@ -96,8 +96,8 @@ func (x *export) run(ctx context.Context, entries []*cache.Entry) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(transfers)
-	for d, b := range x.blobs {
-		g.Go(func() error { return x.copy(gctx, d, b) })
+	for d := range x.blobs {
+		g.Go(func() error { return x.copy(gctx, d) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (x *export) run(ctx context.Context, entries []*cache.Entry) error {
 	return x.layout.name(x.records) // last: what it names is there
 }
 
-func (x *export) copy(ctx context.Context, d cache.Digest, b cache.Blob) error {
+func (x *export) copy(ctx context.Context, d cache.Digest) error {
 	r, err := x.conf.Store.OpenBlob(d)
 	if err != nil {
 		return err

@@ -196,7 +196,7 @@ func nodeErrors(err error) []*graph.NodeError {
 	var found []*graph.NodeError
 	var visit func(error)
 	visit = func(err error) {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // it goes through the tree of errors itself
 		case *graph.NodeError:
 			found = append(found, e)
 		case interface{ Unwrap() []error }:

@@ -41,7 +41,7 @@ func (a *app) cacheBounds() (cache.PruneOptions, error) {
 	case "":
 		var fs unix.Statfs_t
 		if err := unix.Statfs(a.cacheDir(), &fs); err == nil {
-			o.MaxSize = int64(fs.Blocks) * int64(fs.Bsize) / trimDiskPart
+			o.MaxSize = int64(fs.Blocks) * int64(fs.Bsize) / trimDiskPart //nolint:unconvert // Bsize has other types elsewhere
 		}
 	case "none":
 	default:

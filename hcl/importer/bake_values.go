@@ -46,17 +46,6 @@ func elements(e hcl.Expression) []hclsyntax.Expression {
 	return nil
 }
 
-// literals returns the texts in a list that is written as such.
-func literals(e hcl.Expression) []string {
-	var ss []string
-	for _, e := range elements(e) {
-		if s := literal(e); s != "" {
-			ss = append(ss, s)
-		}
-	}
-	return ss
-}
-
 // items returns the keys and values of a map that is written as such, and false
 // for anything else.
 func items(e hcl.Expression) ([]item, bool) {

@@ -30,7 +30,6 @@ var renamed = map[string]string{
 // translator writes expressions of bake as expressions of a bottle file.
 type translator struct {
 	src       []byte
-	filename  string
 	roots     map[string]string // what a name is here: "TAG" is "var.TAG"
 	functions map[string]*function
 	calls     int // of the file's own functions inside each other

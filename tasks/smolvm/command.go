@@ -134,7 +134,7 @@ func (b *Backend) run(ctx context.Context, p *program, c command) (int, string, 
 		for {
 			select {
 			case s := <-c.signals:
-				cmd.Process.Signal(s) // what becomes of it is smolvm's choice
+				_ = cmd.Process.Signal(s) // what becomes of it is smolvm's choice
 			case <-done:
 				return
 			}

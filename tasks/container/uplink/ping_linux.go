@@ -48,7 +48,7 @@ func ping(to netip.Addr, echo header.ICMPv4) error {
 		return err
 	}
 	defer conn.Close()
-	request := header.ICMPv4(slices.Clone(echo))
+	request := slices.Clone(echo)
 	id := uint16(rand.Uint32())
 	request.SetIdent(id)
 	request.SetChecksum(0)

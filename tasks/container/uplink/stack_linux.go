@@ -184,7 +184,7 @@ func (l *link) forwardUDP(r *udp.ForwarderRequest) bool {
 			l.resolver.serveDatagrams(in)
 			return
 		}
-		out, err := net.Dial("udp4", to.String())
+		out, err := net.Dial("udp4", to.String()) //nolint:noctx // it does not wait for anything
 		if err != nil {
 			return
 		}
