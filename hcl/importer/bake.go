@@ -54,6 +54,18 @@ func Bake(dir string, files ...bottlefile.Source) (Result, *bottlefile.File, bot
 		b.declare(body)
 	}
 	b.variables()
+	for _, t := range b.order {
+		t.instances = b.matrixNames(t)
+	}
+	for _, t := range b.order {
+		b.inherits(t)
+	}
+	if t := b.entangled(); t != nil {
+		return Result{}, shown, bottlefile.Diagnostics{{
+			Severity: hcl.DiagError, Summary: "Too many ways to inherit",
+			Detail: fmt.Sprintf("%s: the targets up to %s inherit one another in more than %d ways. Have each name those it inherits once.", b.place(t.DefRange()), t.name, maxInherited),
+		}}
+	}
 	b.selectTargets()
 	for _, t := range b.order {
 		if t.wanted {

@@ -41,12 +41,6 @@ func (t *target) attribute(name string) *hclsyntax.Attribute {
 // names start with an underscore are templates by convention, and of those that
 // others inherit and nothing else names, the ones that have no Dockerfile.
 func (b *bake) selectTargets() {
-	for _, t := range b.order {
-		t.instances = b.matrixNames(t)
-	}
-	for _, t := range b.order {
-		b.inherits(t)
-	}
 	want := map[string]bool{}
 	for _, g := range b.groups {
 		if a := g.Body.Attributes["targets"]; a != nil {
@@ -110,6 +104,35 @@ func (b *bake) inherits(t *target) {
 			t.parents = append(t.parents, name)
 		}
 	}
+}
+
+// maxInherited bounds the ways in which all targets together come to what they
+// inherit: they can double with every target that is written.
+const maxInherited = 20_000
+
+// entangled returns the target with which the ways to inherit become too many,
+// nil if they do not.
+func (b *bake) entangled() *target {
+	ways := 0
+	var count func(t *target, seen map[string]bool)
+	count = func(t *target, seen map[string]bool) {
+		if ways++; ways > maxInherited {
+			return
+		}
+		seen[t.name] = true
+		for _, name := range t.parents {
+			if !seen[name] {
+				count(b.targets[name], seen)
+			}
+		}
+		delete(seen, t.name)
+	}
+	for _, t := range b.order {
+		if count(t, map[string]bool{}); ways > maxInherited {
+			return t
+		}
+	}
+	return nil
 }
 
 func (b *bake) reaches(t *target, name string, seen map[string]bool) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -135,6 +136,15 @@ func TestSplitTag(t *testing.T) {
 	}
 }
 
+// inheriting returns n targets of which each inherits the one before it twice.
+func inheriting(n int) string {
+	var b strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, "target \"t%d\" { inherits = [\"t%d\", \"t%d\"] }\n", i, i-1, i-1)
+	}
+	return b.String()
+}
+
 func TestFaultyInput(t *testing.T) {
 	for name, src := range map[string]string{
 		"docker-bake.hcl":      "target \"a\" {",
@@ -142,6 +152,7 @@ func TestFaultyInput(t *testing.T) {
 		"docker-bake-2.json":   "[]",
 		"docker-bake-3.json":   strings.Repeat(`{"a":`, 200),
 		"docker-bake-deep.hcl": "a = " + strings.Repeat("(", 100_000),
+		"docker-bake-ways.hcl": "target \"t0\" {}\n" + inheriting(60),
 	} {
 		if _, _, diags := Bake(".", bottlefile.Source{Path: name, Bytes: []byte(src)}); !diags.HasErrors() {
 			t.Errorf("%s: no error", name)
