@@ -67,7 +67,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*PruneReport, error)
 			return r, fmt.Errorf("prune: %w", err)
 		}
 		defer unlock()
-		if err := errors.Join(s.Sweep(), s.sweepLocks(ctx)); err != nil {
+		if err := s.Sweep(); err != nil {
 			return r, err
 		}
 		if _, err := s.Pins(true); err != nil {

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,11 +14,8 @@ import (
 // be taken for a dead process's.
 const foreignTemp = 24 * time.Hour
 
-// freeLock is how old a lock file that nobody holds must be to be removed.
-const freeLock = time.Hour
-
 // Sweep removes what processes left that were killed: their leases, and their
-// files in tmp/.
+// files in tmp/ and locks/.
 func (s *Store) Sweep() error {
 	if _, err := s.Leases(); err != nil { // after this, those that are there are of processes that live
 		return fmt.Errorf("sweep: %w", err)
@@ -39,19 +35,16 @@ func (s *Store) Sweep() error {
 		}
 		errs = append(errs, s.root.RemoveAll(path.Join("tmp", fi.Name())))
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, s.sweepLocks())...); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	return nil
 }
 
-// sweepLocks removes the lock files of processes that were killed.
-func (s *Store) sweepLocks(ctx context.Context) error {
+// sweepLocks removes the lock files that nobody holds.
+func (s *Store) sweepLocks() error {
 	for fi, err := range eachInfo(s.root, "locks") {
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		if err == nil && fi.Name() != sweepLock && fi.Name() != gateLock && time.Since(fi.ModTime()) > freeLock {
+		if err == nil && fi.Name() != sweepLock && fi.Name() != gateLock {
 			_, err = removeIfFree(filepath.Join(s.dir, "locks", fi.Name()))
 		}
 		if err != nil {

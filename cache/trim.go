@@ -72,7 +72,7 @@ func (s *Store) Trim(ctx context.Context, o PruneOptions) (r *PruneReport, done 
 			t.pinned[b.Digest] = true
 		}
 	}
-	if err := errors.Join(s.Sweep(), s.sweepLocks(ctx), s.removePruned()); err != nil {
+	if err := errors.Join(s.Sweep(), s.removePruned()); err != nil {
 		return r, false, err
 	}
 	t.load()
