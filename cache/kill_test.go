@@ -1,7 +1,6 @@
 package cache_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/cachetest"
 )
 
 // TestKilled kills processes while they publish and prune. Whatever was
@@ -83,27 +83,8 @@ func killIn(t *testing.T, first, end int) (killed, acknowledged int) {
 // acknowledged by then.
 func kill(t *testing.T, dir string, trial int) (names []string, killed bool) {
 	t.Helper()
-	cmd := helper(t, "victim", dir, strconv.Itoa(trial))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Scan() // it has begun
-	timer := time.AfterFunc(time.Duration(rand.IntN(12_000))*time.Microsecond, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	for lines.Scan() {
-		names = append(names, lines.Text())
-	}
-	var exit interface{ ExitCode() int }
-	err = cmd.Wait()
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		t.Fatalf("trial %d failed by itself: %v", trial, err)
-	}
-	return names, err != nil
+	killed = cachetest.Kill(t, helper(t, "victim", dir, strconv.Itoa(trial)), 12*time.Millisecond, func(line string) { names = append(names, line) })
+	return names, killed
 }
 
 func victimName(seed string, n int) string {

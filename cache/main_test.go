@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/cachetest"
 )
 
 // helperVariable makes the test binary a process of one of the tests instead.
@@ -31,14 +32,7 @@ func TestMain(m *testing.M) {
 // name does on the store in dir.
 func helper(t *testing.T, name, dir, seed string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, dir, seed)
-	cmd.Env = append(os.Environ(), helperVariable+"="+name)
-	cmd.Stderr = os.Stderr
-	return cmd
+	return cachetest.Command(t, helperVariable, name, dir, seed)
 }
 
 // scale returns the first number, and under make stress the second.
@@ -49,16 +43,10 @@ func scale(usual, stress int) int {
 	return usual
 }
 
-// openShm is open in memory where there is such a place: kill -9 loses nothing
-// that was written, synced or not, and fsync takes all the time of such tests.
+// openShm is open in memory.
 func openShm(t *testing.T) *cache.Store {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "bottlebuild-test-")
-	if err != nil {
-		return open(t)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s, err := cache.Open(filepath.Join(dir, "cache"))
+	s, err := cache.Open(filepath.Join(cachetest.MemoryDir(t), "cache"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,9 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"bottlebuild/cache"
+	"bottlebuild/cache/cachetest"
 )
 
 const fullNames = 4
@@ -76,35 +75,22 @@ func TestTooManyOpenFiles(t *testing.T) {
 }
 
 func filesHelper(dir, _ string) error {
-	var usual unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &usual); err != nil {
-		return err
+	failed, err := cachetest.WithFewFiles(dir, filling(syscall.EMFILE))
+	if err == nil {
+		fmt.Printf("%d limits were too low", failed)
 	}
-	failed := 0
-	for n := uint64(3); ; n++ {
-		dir := filepath.Join(dir, fmt.Sprint(n), "cache")
-		if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	return err
+}
+
+// filling fills a store, where the lack of something comes to an error of that kind.
+func filling(lack error) cachetest.Work {
+	done := 0
+	return cachetest.Work{
+		Try: func(dir string) (err error) {
+			done, err = fill(filepath.Join(dir, "cache"))
 			return err
-		}
-		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: usual.Max}); err != nil {
-			return err
-		}
-		done, err := fill(dir)
-		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: usual.Cur, Max: usual.Max}); err != nil {
-			return err
-		}
-		if err != nil {
-			failed++
-			if !errors.Is(err, syscall.EMFILE) || !namesPath(err) {
-				return fmt.Errorf("with %d files: %w", n, err)
-			}
-		}
-		if err := checkFilled(dir, done); err != nil {
-			return fmt.Errorf("with %d files: %w", n, err)
-		}
-		if err == nil {
-			fmt.Printf("%d limits were too low", failed)
-			return nil
-		}
+		},
+		Right: func(err error) bool { return errors.Is(err, lack) && namesPath(err) },
+		Check: func(dir string) error { return checkFilled(filepath.Join(dir, "cache"), done) },
 	}
 }

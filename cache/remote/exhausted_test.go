@@ -9,9 +9,8 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"bottlebuild/cache"
+	"bottlebuild/cache/cachetest"
 )
 
 // fetchInto finds and fetches some entries into a store in dir.
@@ -99,36 +98,21 @@ func TestFetchWithTooManyOpenFiles(t *testing.T) {
 
 // limitsVictim is the process of that test.
 func limitsVictim(ctx context.Context, host, dir string) error {
-	var usual unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &usual); err != nil {
-		return err
+	// Without a connection nothing is found, which is no error of its own.
+	failed, err := cachetest.WithFewFiles(dir, fetching(ctx, host, func(err error) bool {
+		return errors.Is(err, syscall.EMFILE) || errors.Is(err, cache.ErrMiss)
+	}))
+	if err == nil {
+		fmt.Printf("%d limits were too low", failed)
 	}
-	failed := 0
-	for n := uint64(3); ; n++ {
-		dir := filepath.Join(dir, fmt.Sprint(n))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: usual.Max}); err != nil {
-			return err
-		}
-		err := fetchInto(ctx, host, dir)
-		if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: usual.Cur, Max: usual.Max}); err != nil {
-			return err
-		}
-		if err != nil {
-			failed++
-			// Without a connection nothing is found, which is no error of its own.
-			if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, cache.ErrMiss) {
-				return fmt.Errorf("with %d files: %w", n, err)
-			}
-		}
-		if err := checkFetched(ctx, host, dir); err != nil {
-			return fmt.Errorf("with %d files: %w", n, err)
-		}
-		if err == nil {
-			fmt.Printf("%d limits were too low", failed)
-			return nil
-		}
+	return err
+}
+
+// fetching fetches what newSource has.
+func fetching(ctx context.Context, host string, right func(error) bool) cachetest.Work {
+	return cachetest.Work{
+		Try:   func(dir string) error { return fetchInto(ctx, host, dir) },
+		Right: right,
+		Check: func(dir string) error { return checkFetched(ctx, host, dir) },
 	}
 }

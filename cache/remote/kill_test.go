@@ -1,12 +1,10 @@
 package remote
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"bottlebuild/cache"
+	"bottlebuild/cache/cachetest"
 )
 
 // victimVariable makes the test binary a process that transfers until it is killed.
@@ -138,7 +137,7 @@ func TestKilled(t *testing.T) {
 			if trial%2 == 1 {
 				what, w = "publish", newWorld(t)
 			}
-			*at = &killable{what: what, world: w, dir: shmDir(t), said: map[int]bool{}}
+			*at = &killable{what: what, world: w, dir: cachetest.MemoryDir(t), said: map[int]bool{}}
 		}
 		if (*at).kill(t) {
 			killed++
@@ -158,16 +157,6 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-func shmDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "bottlebuild-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // killable is a machine whose processes are killed.
 type killable struct {
 	what  string
@@ -179,44 +168,19 @@ type killable struct {
 // victimCommand is a process of this binary that calls victim.
 func victimCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Env = append(os.Environ(), victimVariable+"=1")
-	cmd.Stderr = os.Stderr
-	return cmd
+	return cachetest.Command(t, victimVariable, "1", args...)
 }
 
 func (k *killable) kill(t *testing.T) (killed bool) {
 	t.Helper()
 	cmd := victimCommand(t, k.what, k.world.host+"/acme", k.dir)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Scan() // it has begun
-	timer := time.AfterFunc(time.Duration(rand.IntN(20_000))*time.Microsecond, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	for lines.Scan() {
-		n, err := strconv.Atoi(lines.Text())
+	return cachetest.Kill(t, cmd, 20*time.Millisecond, func(line string) {
+		n, err := strconv.Atoi(line)
 		if err != nil {
 			t.Fatal(err)
 		}
 		k.said[n] = true
-	}
-	var exit *exec.ExitError
-	if err = cmd.Wait(); errors.As(err, &exit) && exit.ExitCode() > 0 {
-		t.Fatalf("%s failed by itself: %v: %s", k.what, err, stderr.String())
-	}
-	return err != nil
+	})
 }
 
 // check looks at what the process has left.
@@ -248,7 +212,7 @@ func (k *killable) check(t *testing.T) {
 // checkRegistry looks into the registry as another machine does.
 func (k *killable) checkRegistry(t *testing.T) {
 	t.Helper()
-	dir := shmDir(t)
+	dir := cachetest.MemoryDir(t)
 	defer os.RemoveAll(dir)
 	s, err := cache.Open(filepath.Join(dir, "cache"))
 	if err != nil {
