@@ -59,10 +59,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*PruneReport, error)
 		o.Slice = sliceTime
 	}
 	if !o.DryRun {
-		unlock, ok, err := s.tryLockFile("prune")
-		if err == nil && !ok {
-			err = ErrBusy
-		}
+		unlock, err := s.lockPrune()
 		if err != nil {
 			return r, fmt.Errorf("prune: %w", err)
 		}
@@ -79,6 +76,16 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (*PruneReport, error)
 		return r, fmt.Errorf("prune: %w", err)
 	}
 	return r, nil
+}
+
+// lockPrune keeps others from pruning until unlock is called. The error wraps
+// [ErrBusy] if one of them does already.
+func (s *Store) lockPrune() (unlock func(), err error) {
+	unlock, ok, err := s.tryLockFile("prune")
+	if err == nil && !ok {
+		err = ErrBusy
+	}
+	return unlock, err
 }
 
 type pruner struct {

@@ -52,10 +52,7 @@ func (s *Store) Trim(ctx context.Context, o PruneOptions) (r *PruneReport, done 
 	if o.Slice == 0 {
 		o.Slice = sliceTime
 	}
-	unlock, ok, err := s.tryLockFile("prune")
-	if err == nil && !ok {
-		err = ErrBusy
-	}
+	unlock, err := s.lockPrune()
 	if err != nil {
 		return r, false, fmt.Errorf("trim: %w", err)
 	}

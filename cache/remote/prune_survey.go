@@ -83,7 +83,7 @@ func (v *remoteSurvey) tag(ctx context.Context, tag string) error {
 	}
 	key, err := cache.ParseKey("sha256:" + strings.TrimPrefix(tag, "ac-"))
 	record := err == nil && doc.ArtifactType == RecordType && doc.Annotations[KeyAnnotation] == key.String()
-	needs, children, err := v.needs(ctx, digest, int64(len(raw)), doc, 0)
+	needs, children, err := v.needs(ctx, digest, int64(len(raw)), doc)
 	if err != nil {
 		return fmt.Errorf("tag %s: %w", tag, err)
 	}
@@ -105,7 +105,7 @@ func (v *remoteSurvey) tag(ctx context.Context, tag string) error {
 }
 
 // needs returns all that a manifest names, itself included, each once.
-func (v *remoteSurvey) needs(ctx context.Context, digest cache.Digest, size int64, doc document, depth int) (all, manifests []cache.Digest, err error) {
+func (v *remoteSurvey) needs(ctx context.Context, digest cache.Digest, size int64, doc document) (all, manifests []cache.Digest, err error) {
 	seen := map[cache.Digest]bool{}
 	add := func(d cache.Digest, size int64) {
 		if !seen[d] {
@@ -150,7 +150,7 @@ func (v *remoteSurvey) needs(ctx context.Context, digest cache.Digest, size int6
 		return nil
 	}
 	add(digest, size)
-	err = walk(doc, depth)
+	err = walk(doc, 0)
 	return all, manifests, err
 }
 

@@ -121,6 +121,19 @@ func (s *session) sink(address string) progress.Sink {
 // nothing is started or contacted.
 func (a *app) open() (*session, error) { return a.session(cache.Open) }
 
+// hold is open for commands that use what they find in the cache: it stays there
+// until release is called, before the session is closed.
+func (a *app) hold() (s *session, release func(), err error) {
+	if s, err = a.open(); err != nil {
+		return nil, nil, err
+	}
+	if release, err = s.store.Hold(); err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	return s, release, nil
+}
+
 // look is open for commands that change nothing, on disk or elsewhere.
 func (a *app) look() (*session, error) { return a.session(cache.View) }
 

@@ -66,15 +66,11 @@ func (a *app) exportCache(ctx context.Context, f *exportFlags, dir string, args 
 			return err
 		}
 	}
-	s, err := a.open()
+	s, release, err := a.hold()
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	release, err := s.store.Hold()
-	if err != nil {
-		return err
-	}
 	defer release()
 	conf, err := s.sharedConfig(c.file, &f.shared)
 	if err == nil {
@@ -193,15 +189,11 @@ an import that was cut off goes on.`,
 
 func (a *app) importCache(ctx context.Context, f *cacheFlags, dir string, asJSON bool) error {
 	f.carry, f.list = true, remote.Local
-	s, err := a.open()
+	s, release, err := a.hold()
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	release, err := s.store.Hold()
-	if err != nil {
-		return err
-	}
 	defer release()
 	conf, err := s.sharedConfig(nil, f)
 	if err != nil {

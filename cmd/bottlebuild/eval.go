@@ -52,22 +52,24 @@ faulty one is told, and the others are evaluated nevertheless.`,
 
 // eval prints the value of an expression.
 func (a *app) eval(ctx context.Context, file *bottlefile.File, expression string, asJSON bool) error {
-	var value bottlefile.Evaluation
-	loaded, err := unlessInterrupted(ctx, func() loading {
-		v, shown, diags := file.Eval(expression)
-		value = v
-		return loading{shown, diags}
+	type evaluated struct {
+		value bottlefile.Evaluation
+		loading
+	}
+	e, err := unlessInterrupted(ctx, func() evaluated {
+		value, shown, diags := file.Eval(expression)
+		return evaluated{value, loading{shown, diags}}
 	})
 	if err != nil {
 		return err
 	}
-	if err := a.diagnose(loaded.file, loaded.diags); err != nil {
+	if err := a.diagnose(e.file, e.diags); err != nil {
 		return err
 	}
 	if asJSON {
-		return a.printJSON(value)
+		return a.printJSON(e.value)
 	}
-	_, err = fmt.Fprintln(a.stdout, value.Text)
+	_, err = fmt.Fprintln(a.stdout, e.value.Text)
 	return err
 }
 

@@ -83,14 +83,8 @@ type execution struct {
 
 // start opens what a run of the chosen nodes needs; end gives it back.
 func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end func(), err error) {
-	s, err := a.open()
+	s, release, err := a.hold()
 	if err != nil {
-		return nil, nil, err
-	}
-	// What is found in the cache stays there for as long as this run needs it.
-	release, err := s.store.Hold()
-	if err != nil {
-		s.close()
 		return nil, nil, err
 	}
 	end = func() { release(); s.close() }

@@ -106,9 +106,7 @@ func (s *session) checked(ctx context.Context, plan *graph.Plan) (*warmReport, e
 			n.Key = &step.Key
 		}
 		switch {
-		case step.SameAs != nil && step.SameAs.Decision != graph.Hit:
-			n.State, n.why = warmCold, reasonLine(step.Reasons)
-		case step.Decision != graph.Hit:
+		case step.Decision != graph.Hit, step.SameAs != nil && step.SameAs.Decision != graph.Hit:
 			n.State, n.why = warmCold, reasonLine(step.Reasons)
 		case elsewhere && n.Key != nil && tasks.Shares(step.Node.Kind):
 			g.Go(func() error {

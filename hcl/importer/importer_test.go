@@ -171,9 +171,10 @@ func TestFaultyInput(t *testing.T) {
 	}
 }
 
-// FuzzBake holds that whatever can be read becomes source that can be read.
-func FuzzBake(f *testing.F) {
-	paths, err := filepath.Glob("testdata/*.txtar")
+// addSeeds adds the first file of each archive that matches the pattern.
+func addSeeds(f *testing.F, pattern string) {
+	f.Helper()
+	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -184,6 +185,11 @@ func FuzzBake(f *testing.F) {
 		}
 		f.Add(a.Files[0].Data)
 	}
+}
+
+// FuzzBake holds that whatever can be read becomes source that can be read.
+func FuzzBake(f *testing.F) {
+	addSeeds(f, "testdata/*.txtar")
 	f.Fuzz(func(t *testing.T, src []byte) {
 		res, _, diags := Bake("testdata", bottlefile.Source{Path: "docker-bake.hcl", Bytes: src})
 		if diags.HasErrors() {
@@ -197,17 +203,7 @@ func FuzzBake(f *testing.F) {
 
 // FuzzCompose holds the same of compose files.
 func FuzzCompose(f *testing.F) {
-	paths, err := filepath.Glob("testdata/compose*.txtar")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range paths {
-		a, err := txtar.ParseFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(a.Files[0].Data)
-	}
+	addSeeds(f, "testdata/compose*.txtar")
 	f.Fuzz(func(t *testing.T, src []byte) {
 		res, err := Compose(t.Context(), "testdata", bottlefile.Source{Path: "compose.yaml", Bytes: src})
 		if err != nil {
