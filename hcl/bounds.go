@@ -115,13 +115,13 @@ func countTokens(src []byte) int {
 	return n
 }
 
-// exponent returns the decimal exponent of a number literal, or its number of
-// digits if that is larger.
+// exponent returns the exponent of a number literal, or its number of digits if that
+// is larger. What is made a number from a text can have a binary one too, "1p9".
 func exponent(lit []byte) int {
 	n, exp, inExp := 0, 0, false
 	for _, c := range lit {
 		switch {
-		case c == 'e' || c == 'E':
+		case c == 'e' || c == 'E' || c == 'p' || c == 'P':
 			inExp = true
 		case c < '0' || c > '9':
 		case !inExp:

@@ -40,10 +40,10 @@ func (f *File) Eval(source string) (Evaluation, *File, Diagnostics) {
 	if diags.HasErrors() {
 		return Evaluation{}, shown, tidy(diags)
 	}
-	_ = countIn(expr)
+	_ = boundIn(expr)
 	count := &iterations{limit: maxIterations}
 	ev := newEvaluator(f, f.eval, nil)
-	functions := maps.Clone(pureFunctions)
+	functions := maps.Clone(boundedFunctions())
 	maps.Copy(functions, f.files.functions(count.function()))
 	ev.functions = &hcl.EvalContext{Functions: functions}
 	s := ev.scopeOf([]*attr{{Attribute: &hcl.Attribute{Expr: expr}}}, false)

@@ -67,7 +67,7 @@ var pureFunctions = map[string]function.Function{
 
 // allFunctions returns what expressions of the file can call.
 func (f *File) allFunctions() map[string]function.Function {
-	all := maps.Clone(pureFunctions)
+	all := maps.Clone(boundedFunctions())
 	maps.Copy(all, f.files.functions(f.iterations.function()))
 	return all
 }
@@ -104,7 +104,11 @@ func checkConversion(ty cty.Type) func([]cty.Value) error {
 	}
 }
 
-var widthRE = lazyregexp.New(`%[^A-Za-z%]*[0-9]{5}`)
+var (
+	widthRE   = lazyregexp.New(`%[^A-Za-z%]*[0-9]{5}`)
+	numericRE = lazyregexp.New(`%[^A-Za-z%]*[bdoxXeEfFgG]`)
+	numberRE  = lazyregexp.New(`^[-+]?[0-9._]+([eEpP][-+]?[0-9]+)?$`)
+)
 
 func checkFormat(args []cty.Value) error {
 	if err := checkNoSecret(args); err != nil {
@@ -114,9 +118,21 @@ func checkFormat(args []cty.Value) error {
 	if f.IsKnown() && !f.IsNull() && widthRE.MatchString(f.AsString()) {
 		return function.NewArgErrorf(0, "a width or precision may have at most four digits")
 	}
-	for _, a := range args[1:] {
-		if a, _ = a.Unmark(); a.IsKnown() && !a.IsNull() && a.Type() == cty.Number && a.AsBigFloat().MantExp(nil) > maxBits {
-			return fmt.Errorf("a number is too large to be written")
+	if !f.IsKnown() || f.IsNull() || !numericRE.MatchString(f.AsString()) {
+		return nil
+	}
+	for i, arg := range args[1:] { // a text is made a number where the format wants one
+		arg, _ = arg.UnmarkDeep()
+		long := false
+		cty.Walk(arg, func(_ cty.Path, v cty.Value) (bool, error) {
+			if v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
+				text := v.AsString()
+				long = long || numberRE.MatchString(text) && exponent([]byte(text)) > maxExponent
+			}
+			return !long, nil
+		})
+		if long {
+			return function.NewArgErrorf(1+i, "the exponent of a number in it is over %d", maxExponent)
 		}
 	}
 	return nil

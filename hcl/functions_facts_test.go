@@ -47,7 +47,7 @@ func TestTerraformFunctions(t *testing.T) {
 			for _, a := range fact.Args {
 				args = append(args, value(a))
 			}
-			got, err = pureFunctions[fact.Call].Call(args)
+			got, err = boundedFunctions()[fact.Call].Call(args)
 		}
 		switch {
 		case fact.Error != (err != nil):

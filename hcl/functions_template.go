@@ -39,10 +39,10 @@ func render(path, text string, vars map[string]cty.Value, files map[string]funct
 	if diags.HasErrors() {
 		return cty.NilVal, diags
 	}
-	if diags := countIn(expr); diags.HasErrors() {
+	if diags := boundIn(expr); diags.HasErrors() {
 		return cty.NilVal, diags
 	}
-	ctx := &hcl.EvalContext{Variables: vars, Functions: pureFunctions}
+	ctx := &hcl.EvalContext{Variables: vars, Functions: boundedFunctions()}
 	local := map[string]function.Function{}
 	for name, f := range files {
 		if name != "templatefile" {

@@ -29,15 +29,19 @@ type iterations struct {
 
 var errIterations = errors.New("too many iterations")
 
-// countIn makes every for expression and splat below node take its collection
-// through the counter.
-func countIn(node hclsyntax.Node) hcl.Diagnostics {
+// boundIn makes every for expression and splat below node take its collection
+// through the counter, and every operator refuse numbers of too many digits.
+func boundIn(node hclsyntax.Node) hcl.Diagnostics {
 	return hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		switch e := n.(type) {
 		case *hclsyntax.ForExpr:
 			e.CollExpr = counted(e.CollExpr)
 		case *hclsyntax.SplatExpr:
 			e.Source = counted(e.Source)
+		case *hclsyntax.BinaryOpExpr:
+			e.Op = boundedOp(e.Op)
+		case *hclsyntax.UnaryOpExpr:
+			e.Op = boundedOp(e.Op)
 		}
 		return nil
 	})

@@ -89,7 +89,7 @@ func templateText(s string, at hcl.Range) (hclsyntax.Expression, hcl.Diagnostics
 			e = w.Wrapped
 		}
 		if !diags.HasErrors() {
-			return e, append(diags, countIn(e)...)
+			return e, append(diags, boundIn(e)...)
 		}
 	}
 	for _, d := range diags { // escapes make places inside the string inexact

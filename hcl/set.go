@@ -210,5 +210,5 @@ func setValue(value, source string, as *AttrSchema) (hclsyntax.Expression, hcl.D
 		(as.Type == cty.String || as.Type == cty.DynamicPseudoType && as != forEachAttr) {
 		return literalText(value, at), nil
 	}
-	return e, countIn(e)
+	return e, boundIn(e)
 }

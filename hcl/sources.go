@@ -129,7 +129,7 @@ func (f *File) parseSource(s Source) (hcl.Body, hcl.Diagnostics) {
 	parsed, diags := hclsyntax.ParseConfig(s.Bytes, s.Path, hcl.InitialPos)
 	f.sources[s.Path] = parsed
 	if body, ok := parsed.Body.(*hclsyntax.Body); ok && !diags.HasErrors() {
-		diags = append(diags, countIn(body)...)
+		diags = append(diags, boundIn(body)...)
 	}
 	return parsed.Body, diags
 }

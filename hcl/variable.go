@@ -234,6 +234,9 @@ func (f *File) giveVariable(v *variable) hcl.Diagnostics {
 	if d != nil {
 		return hcl.Diagnostics{d}
 	}
+	if why := tooLarge(val); why != "" {
+		return hcl.Diagnostics{errorAt(at, "Value too large", "The value that %s gives for the variable %q %s.", g.origin, v.name, why)}
+	}
 	v.value = val
 	return nil
 }
@@ -264,7 +267,7 @@ func (f *File) parseGiven(v *variable, g given) (cty.Value, hcl.Diagnostics) {
 	}
 	var val cty.Value
 	if !diags.HasErrors() {
-		_ = countIn(expr)
+		_ = boundIn(expr)
 		val, diags = expr.Value(f.countingOnly())
 		for _, d := range diags {
 			if !explainIterations(d) && d.Summary == "Variables not allowed" {
