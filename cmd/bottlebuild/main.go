@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime/debug"
 
 	"github.com/moby/sys/reexec"
 
@@ -23,11 +22,8 @@ func main() {
 	if reexec.Init() {
 		return
 	}
-	// A run that finds everything cached is over before collecting garbage pays:
-	// the first 8 MiB are free. More would not be: fresh memory costs more than
-	// what has been used before.
 	if len(os.Args) > 1 && os.Args[1] != daemonCommand && os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		tuneMemory()
 	}
 	os.Exit(realMain(os.Args[1:]))
 }
