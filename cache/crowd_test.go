@@ -18,14 +18,14 @@ import (
 
 // How many processes there are at a time, how many pieces of work all of them
 // have among them, and how many each wants.
-var crowdSize, crowdKeys, crowdWants = scale(16, 64), scale(1000, 10_000), 20
+var crowdSize, crowdKeys, crowdWants = scale(16, 64), 1000, 20
 
 func crowdName(n int) string { return fmt.Sprintf("work%d.%d", n%40, n) }
 
-// TestCrowd has 16 processes, or under make stress 64, at a time work on one store, while it is pruned
-// again and again: nothing is found that is not right, nothing goes that a
-// process has found or written, and of those that want the same work at once one
-// does it.
+// TestCrowd has 16 processes, or under make stress 64, at a time work on one store,
+// while it is pruned again and again: nothing is found that is not right, nothing
+// goes that a process has found or written, and of those that want the same work at
+// once one does it. A prune begins each second, or when the one before has ended.
 func TestCrowd(t *testing.T) {
 	cache.Impatient()
 	s := openShm(t)
@@ -51,11 +51,15 @@ func TestCrowd(t *testing.T) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	gc := reopen(t, s)
-	var prunes int
-	var longest time.Duration
+	var prunes, slices int
+	var longest, interval time.Duration
+	next := time.NewTicker(time.Duration(scale(50, 1000)) * time.Millisecond)
+	defer next.Stop()
+	began := time.Now()
 	// The last prune comes when nobody is left, so that something goes in any case.
 	for running, last := true, false; running || !last; {
 		last = !running
+		interval, began = max(interval, time.Since(began)), time.Now()
 		// All that is not in use, or the least recently used half.
 		o := cache.PruneOptions{MaxSize: int64(rand.IntN(2)) * 600_000}
 		r, err := gc.Prune(t.Context(), o)
@@ -63,12 +67,13 @@ func TestCrowd(t *testing.T) {
 			t.Fatal(err)
 		}
 		prunes++
+		slices += r.Slices
 		evicted += r.Entries
 		longest = max(longest, r.LongestSlice)
 		select {
 		case <-done:
 			running = false
-		case <-time.After(time.Duration(scale(50, 1000)) * time.Millisecond):
+		case <-next.C:
 		}
 	}
 	b, err := os.ReadFile(log)
@@ -86,7 +91,8 @@ func TestCrowd(t *testing.T) {
 			present++
 		}
 	}
-	t.Logf("%d processes; %d built, %d evicted in %d prunes, %d there; longest slice %s", processes, built, evicted, prunes, present, longest)
+	t.Logf("%d processes; %d built, %d evicted in %d prunes of %d slices, begun at most %s apart, %d there; longest slice %s",
+		processes, built, evicted, prunes, slices, interval.Round(time.Millisecond), present, longest)
 	if built != evicted+present {
 		t.Errorf("built %d times, but %d were evicted and %d are there", built, evicted, present)
 	}
