@@ -278,6 +278,13 @@ func TestRootfsIsShared(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// One that died once all was unpacked has left its lock.
+	if err := os.WriteFile(b.rootfsPath(doc)+lockSuffix, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.rootfs(t.Context(), doc, nil); err != nil {
+		t.Error(err)
+	}
 	entries, err := os.ReadDir(b.rootfsDir())
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == doc.chain()+".used" })
 	if err != nil || len(entries) != 1 || entries[0].Name() != doc.chain() {

@@ -19,6 +19,9 @@ import (
 // whose unpacking was cut off.
 const partialSuffix = ".partial"
 
+// lockSuffix ends the name of the lock of who unpacks it.
+const lockSuffix = ".lock"
+
 func (b *Backend) rootfsDir() string { return filepath.Join(b.conf.Store.Dir(), rootfsName("")) }
 
 // rootfsName is the name, in the store's directory, of an unpacked image.
@@ -37,6 +40,7 @@ func (b *Backend) hasRootfs(doc *document) bool {
 // if it is not there. Whoever else wants the same one waits. log may be nil.
 func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (string, error) {
 	path := b.rootfsPath(doc)
+	b.sweepRootfs()
 	if b.hasRootfs(doc) {
 		return path, nil
 	}
@@ -46,7 +50,7 @@ func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (str
 	if err := os.MkdirAll(b.rootfsDir(), 0o700); err != nil {
 		return "", fmt.Errorf("unpack: %w", err)
 	}
-	unlock, err := lock(ctx, path+".lock")
+	unlock, err := lock(ctx, path+lockSuffix)
 	if err != nil {
 		return "", fmt.Errorf("unpack: %w", err)
 	}
@@ -54,7 +58,6 @@ func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (str
 	if b.hasRootfs(doc) { // by whom we waited for
 		return path, nil
 	}
-	b.sweepRootfs()
 	partial := path + partialSuffix
 	if err := b.unpack(ctx, doc, partial, log); err != nil {
 		return "", errors.Join(fmt.Errorf("unpack: %w", err), os.RemoveAll(partial))
@@ -68,15 +71,18 @@ func (b *Backend) rootfs(ctx context.Context, doc *document, log io.Writer) (str
 	return path, syncDir(b.rootfsDir())
 }
 
-// sweepRootfs removes what processes that have died left half unpacked. A
-// partial directory whose lock is free has nobody at work on it.
+// sweepRootfs removes what processes that have died left: what they had half
+// unpacked, and their locks. What has a free lock has nobody at work on it.
 func (b *Backend) sweepRootfs() {
-	left, _ := filepath.Glob(filepath.Join(b.rootfsDir(), "*"+partialSuffix))
-	for _, partial := range left {
-		path := strings.TrimSuffix(partial, partialSuffix)
-		if unlock, ok := tryLock(path + ".lock"); ok {
-			os.RemoveAll(partial) // failing that, it is tried again another time
-			unlock()
+	for _, suffix := range []string{partialSuffix, lockSuffix} {
+		left, _ := filepath.Glob(filepath.Join(b.rootfsDir(), "*"+suffix))
+		for _, name := range left {
+			if unlock, ok := tryLock(strings.TrimSuffix(name, suffix) + lockSuffix); ok {
+				if suffix == partialSuffix {
+					os.RemoveAll(name) // failing that, it is tried again another time
+				}
+				unlock() // and remove the lock
+			}
 		}
 	}
 }
