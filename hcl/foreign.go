@@ -42,7 +42,7 @@ var foreignNames = map[string]map[string]string{
 		"tags":       "Tags are set by a push: push { registry = …, repository = …, tags = […] }.",
 	},
 	"machine": {
-		"volumes":     "Write a volume block for each: volume { host = …, and guest = … }.",
+		"volumes":     "Write a volume block for each, with guest, and with host, a directory, or name, under which one is kept.",
 		"ports":       "Write a port block for each: port { host = …, and guest = … }.",
 		"environment": "Did you mean \"env\"?",
 		"command":     "The image's own command runs; what is to run once stands in provision { exec = […] }.",

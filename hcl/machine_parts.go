@@ -24,9 +24,10 @@ var (
 		},
 	}
 	volumeSchema = &BlockSchema{
-		Name: "volume", Many: true, Doc: "A directory of the host that the machine shares.",
+		Name: "volume", Many: true, Doc: "A directory that outlives the machine: one of the host, or one that is kept for the machine under a name.",
 		Attrs: []*AttrSchema{
-			{Name: "host", Type: cty.String, TypeName: "path", Required: true, InKey: true, Doc: "Directory on the host, relative to the bottle file."},
+			{Name: "host", Type: cty.String, TypeName: "path", InKey: true, Doc: "Directory on the host, relative to the bottle file; either this or name."},
+			{Name: "name", Type: cty.String, InKey: true, Doc: "Name of a directory that bottlebuild makes, empty and root's, for the machine of this name alone, and keeps when the machine is replaced or removed: until bottlebuild down --volumes."},
 			{Name: "guest", Type: cty.String, TypeName: "path in the machine", Required: true, InKey: true, Doc: "Where it is in the machine."},
 			{Name: "readonly", Type: cty.Bool, Default: "false", InKey: true, Doc: "Keeps the machine from writing to it."},
 		},
@@ -80,12 +81,25 @@ func (d *decoder) ports(p *tasks.Machine) {
 }
 
 func (d *decoder) volumes(p *tasks.Machine) {
-	seen := map[string]hcl.Range{}
+	seen, names := map[string]hcl.Range{}, map[string]hcl.Range{}
 	for _, b := range d.b.blocks[volumeSchema.Name] {
 		n := d.in(b)
 		var v tasks.Volume
-		if host, ok := n.text("host"); ok {
+		host, isHost := n.text("host")
+		name, isName := n.text("name")
+		switch {
+		case isHost && isName:
+			n.fault(name, "Contradictory attributes", "A volume is either a directory of the host, or one that is kept under a name. Remove host or name.")
+		case isHost:
 			v.Host, _ = n.hostPath(host)
+		case isName:
+			v.Name = name.AsString()
+			if !nameRE.MatchString(v.Name) || len(v.Name) > maxDeclared {
+				n.fault(name, "Invalid name", "%s: a volume's name has letters, digits, _ and -, and starts with a letter.", name.quote())
+			}
+			d.unique(names, v.Name, name.attr.Expr.Range(), "volume", "is the name of a volume of this machine")
+		case b.attrs["host"] == nil && b.attrs["name"] == nil:
+			n.report(errorAt(b.defRange, "Missing attribute", "A volume needs host, a directory on the host, or name, under which one is kept for the machine."))
 		}
 		if guest, ok := n.text("guest"); ok {
 			v.Guest = n.guestPath(guest)

@@ -106,6 +106,7 @@ var attrDocs = sync.OnceValue(func() map[string]attrDoc {
 		"bottle.machine.port.host":                   {example: `8081`, unit: "TCP port"},
 		"bottle.machine.port.guest":                  {example: `80`, unit: "TCP port"},
 		"bottle.machine.volume.host":                 {example: `"./src"`},
+		"bottle.machine.volume.name":                 {example: `"sessions"`},
 		"bottle.machine.volume.guest":                {example: `"/workspace"`},
 		"bottle.machine.volume.readonly":             {example: `true`},
 		"bottle.machine.provision.exec":              {example: `["chown", "-R", "node", "/home/node"]`},

@@ -40,6 +40,12 @@ func (w *Worker) Inspect(ctx context.Context, name string) (Inspection, error) {
 		return in, nil
 	}
 	in.Spec = shown(rec.Machine)
+	in.Spec.Volumes = slices.Clone(in.Spec.Volumes)
+	for i := range in.Spec.Volumes {
+		if v := &in.Spec.Volumes[i]; v.Name != "" {
+			v.Host = w.Volumes.path(name, v.Name)
+		}
+	}
 	pack, _ := cache.ParseDigest(in.Labels[backend.PackLabel])
 	in.Components = machineRecipe(be, rec.Machine, pack).Components
 	return in, nil

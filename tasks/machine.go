@@ -62,7 +62,11 @@ func machineRecipe(be backend.Backend, p Machine, pack cache.Digest) *cache.Reci
 		r.Add(fmt.Sprintf("port.%d", port.Host), strconv.Itoa(port.Guest))
 	}
 	for _, v := range p.Volumes {
-		r.AddList("volume."+v.Guest, []string{v.Host, strconv.FormatBool(v.ReadOnly)})
+		parts := []string{v.Host, strconv.FormatBool(v.ReadOnly)}
+		if v.Name != "" {
+			parts = append(parts, v.Name)
+		}
+		r.AddList("volume."+v.Guest, parts)
 	}
 	for i, pr := range p.Provision {
 		r.AddList(fmt.Sprintf("provision.%d", i), append([]string{pr.User}, pr.Exec...))
@@ -92,7 +96,11 @@ func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
 		spec.Ports = append(spec.Ports, backend.Port(port))
 	}
 	for _, v := range p.Volumes {
-		spec.Volumes = append(spec.Volumes, backend.Volume(v))
+		host := v.Host
+		if v.Name != "" {
+			host = w.Volumes.path(p.Name, v.Name)
+		}
+		spec.Volumes = append(spec.Volumes, backend.Volume{Host: host, Guest: v.Guest, ReadOnly: v.ReadOnly})
 	}
 	return spec
 }
@@ -186,6 +194,9 @@ func (w *Worker) createMachine(ctx context.Context, g *guest, work graph.Work, l
 	}
 	// The pack stays in the cache for as long as there is a record.
 	err := w.Store.Pin(w.Records.path(p.Name), work.Inputs[p.Pack].Blobs)
+	if err == nil {
+		err = w.Volumes.make(p)
+	}
 	if err == nil {
 		err = be.Create(ctx, spec, work.Inputs[p.Pack])
 	}

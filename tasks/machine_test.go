@@ -274,7 +274,7 @@ func TestDeletedBetweenPlanAndRun(t *testing.T) {
 		"nothing":  {func() {}, nil},
 		"deleted":  {func() { be.Delete(t.Context(), "m") }, []string{"delete m", "create m", "start m"}},
 		"stopped":  {func() { be.Stop(t.Context(), "m") }, []string{"stop m", "start m"}},
-		"replaced": {func() { w.Down(t.Context(), "m"); w.runTest(t.Context(), p) }, []string{"delete m", "create m", "start m"}},
+		"replaced": {func() { w.Down(t.Context(), "m", false); w.runTest(t.Context(), p) }, []string{"delete m", "create m", "start m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			be.calls = nil

@@ -121,14 +121,37 @@ func (w *Worker) Stop(ctx context.Context, name string) error {
 	return w.change(ctx, name, func(be backend.Backend, _ *Record) error { return be.Stop(ctx, name) })
 }
 
-// Down stops and removes a machine that bottlebuild made, with its disk.
-func (w *Worker) Down(ctx context.Context, name string) error {
-	return w.change(ctx, name, func(be backend.Backend, _ *Record) error {
-		if err := be.Delete(ctx, name); err != nil {
-			return err
+// VolumesOnly is the state of a machine of which only the volumes are left.
+const VolumesOnly backend.State = "volumes"
+
+// Down stops and removes a machine that bottlebuild made, with its disk; and if
+// volumes is true, what is kept for it under names, also where only that is left.
+func (w *Worker) Down(ctx context.Context, name string, volumes bool) error {
+	err := w.change(ctx, name, func(be backend.Backend, _ *Record) error {
+		err := be.Delete(ctx, name)
+		if err == nil {
+			err = w.Records.Delete(name)
 		}
-		return w.Records.Delete(name)
+		if err == nil && volumes {
+			err = w.Volumes.delete(name)
+		}
+		return err
 	})
+	if !volumes || !errors.Is(err, backend.ErrNotFound) || !w.Volumes.Has(name) {
+		return err
+	}
+	unlock, err := w.Records.Lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	switch _, _, err := w.find(ctx, name); {
+	case err == nil:
+		return fmt.Errorf("machine %s has been made meanwhile, with these volumes", name)
+	case !errors.Is(err, backend.ErrNotFound):
+		return err
+	}
+	return w.Volumes.delete(name)
 }
 
 // change does something to a machine while no other process does. It is looked

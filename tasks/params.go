@@ -186,9 +186,10 @@ type File struct {
 // Port publishes a TCP port of the guest on the host's loopback.
 type Port struct{ Host, Guest int }
 
-// Volume shares a directory of the host.
+// Volume shares a directory of the host, or one that is kept for the machine.
 type Volume struct {
-	Host     string // absolute
+	Host     string // absolute; or empty:
+	Name     string `json:",omitempty"` // see [Volumes]
 	Guest    string // absolute
 	ReadOnly bool
 }

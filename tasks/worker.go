@@ -21,6 +21,7 @@ type Worker struct {
 	Registry *registry.Client
 	Backends *Backends
 	Records  Records
+	Volumes  Volumes
 	// Builder connects to the builder, or returns the one it has connected to.
 	// It is called only when an image has to be built.
 	Builder func(context.Context) (*buildkit.Builder, error)

@@ -159,6 +159,7 @@ func (a *app) session(open func(dir string) (*cache.Store, error)) (*session, er
 		Scanner:  buildcontext.New(store, runtime.GOMAXPROCS(0)),
 		Registry: &registry.Client{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport, Store: store},
 		Records:  a.records(),
+		Volumes:  tasks.Volumes{Dir: filepath.Join(a.stateDir(), "volumes")},
 		Secret:   a.secret,
 		SSHAgent: a.env("SSH_AUTH_SOCK"),
 		Env:      os.Environ(),

@@ -55,6 +55,7 @@ type fileJSON struct {
 
 type volumeJSON struct {
 	Host     string `json:"host"`
+	Name     string `json:"name,omitempty"`
 	Guest    string `json:"guest"`
 	ReadOnly bool   `json:"readonly"`
 }

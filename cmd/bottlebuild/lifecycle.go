@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -59,7 +60,7 @@ what run is for. A machine that runs already is no error.
 
 type downFlags struct {
 	fileFlags
-	all, orphans bool
+	all, orphans, volumes bool
 }
 
 func newDownCommand(a *app) *cobra.Command {
@@ -68,7 +69,9 @@ func newDownCommand(a *app) *cobra.Command {
 		Use:   "down [FILE] [MACHINE...]",
 		Short: "Stop and remove machines with their disks",
 		Long: `Down removes machines, and prints their names. It asks no question. Their disks
-are lost; directories of the host that they share, packs and images stay.
+are lost; directories of the host that they share, volumes that have a name, packs
+and images stay. --volumes removes volumes that have a name as well, also of
+machines that are removed already.
 
 ` + machineArgs + `
 
@@ -78,13 +81,15 @@ file that is named, or else of bottles.hcl in the working directory if there is
 one, and those of bottle files that are gone.`,
 		Example: `  bottlebuild down bottle-claude 'test-*'
   bottlebuild down bottles.hcl
-  bottlebuild down --orphans`,
+  bottlebuild down --orphans
+  bottlebuild down --volumes bottles.hcl`,
 		ValidArgsFunction: a.completeMachines(0),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.down(cmd.Context(), &f, args) },
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.all, "all", false, "remove every machine that bottlebuild made on this host")
 	cmd.Flags().BoolVar(&f.orphans, "orphans", false, "remove the machines that no bottle file declares any more")
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "remove what is kept for the machines in volumes that have a name")
 	return cmd
 }
 
@@ -106,7 +111,13 @@ func (a *app) down(ctx context.Context, f *downFlags, args []string) error {
 			f.files = []string{defaultFile}
 		}
 	}
-	c, err := s.choose(ctx, &f.fileFlags, args)
+	var kept []string
+	if f.volumes {
+		if kept, err = s.worker.Volumes.Machines(); err != nil {
+			return err
+		}
+	}
+	c, err := s.choose(ctx, &f.fileFlags, args, kept...)
 	if c == nil {
 		return err
 	}
@@ -122,7 +133,11 @@ func (a *app) down(ctx context.Context, f *downFlags, args []string) error {
 		return c.file != nil && c.orphan(m) != "" && !c.explicit
 	})
 	return errors.Join(err, s.each(c.machines, func(name string) error {
-		return s.named(ctx, name, s.worker.Down(ctx, name))
+		err := s.named(ctx, name, s.worker.Down(ctx, name, f.volumes))
+		if err == nil && s.worker.Volumes.Has(name) {
+			fmt.Fprintf(s.stderr, "the volumes of %s stay; bottlebuild down --volumes %s removes them\n", name, name)
+		}
+		return err
 	}))
 }
 

@@ -36,8 +36,9 @@ type choice struct {
 
 // choose finds the machines that args name, in the form of [machineArgs]. Without
 // any, it is all of the bottle file's, or if there is none all there are. Every
-// argument that names none is in the error, and the others are in the result.
-func (s *session) choose(ctx context.Context, f *fileFlags, args []string) (*choice, error) {
+// argument that names none is in the error, and the others are in the result. Names
+// in kept, of machines of which only the volumes may be left, are chosen too.
+func (s *session) choose(ctx context.Context, f *fileFlags, args []string, kept ...string) (*choice, error) {
 	all, err := s.worker.Machines(ctx)
 	if err != nil && len(all) == 0 {
 		return nil, err
@@ -45,6 +46,11 @@ func (s *session) choose(ctx context.Context, f *fileFlags, args []string) (*cho
 	c := &choice{}
 	byName := func(name string) bool {
 		return slices.ContainsFunc(all, func(m tasks.MachineStatus) bool { return m.Name == name })
+	}
+	for _, name := range kept {
+		if !byName(name) {
+			all = append(all, tasks.MachineStatus{Status: backend.Status{Name: name, State: tasks.VolumesOnly}})
+		}
 	}
 	named := len(f.files) > 0
 	if !named && len(args) > 0 && !byName(args[0]) {
@@ -57,7 +63,9 @@ func (s *session) choose(ctx context.Context, f *fileFlags, args []string) (*cho
 			return nil, err
 		}
 		c.file, c.project, args = file, file.Project(), rest
-		all = slices.DeleteFunc(all, func(m tasks.MachineStatus) bool { return project(m) != c.project })
+		all = slices.DeleteFunc(all, func(m tasks.MachineStatus) bool {
+			return project(m) != c.project && (m.State != tasks.VolumesOnly || !c.declared(m.Name))
+		})
 	}
 	if len(args) == 0 {
 		c.machines = all
@@ -138,10 +146,8 @@ func (s *session) named(ctx context.Context, name string, err error) error {
 // if it is none, or if that is not known.
 func (c *choice) orphan(m tasks.MachineStatus) (why string) {
 	if p := project(m); c.file != nil && p == c.project {
-		for _, d := range c.file.Machines() {
-			if d.Name == m.Name {
-				return ""
-			}
+		if c.declared(m.Name) {
+			return ""
 		}
 		return "its bottle file declares it no more"
 	} else if p != "" {
@@ -150,6 +156,11 @@ func (c *choice) orphan(m tasks.MachineStatus) (why string) {
 		}
 	}
 	return ""
+}
+
+// declared tells whether the bottle file has a machine of this name.
+func (c *choice) declared(name string) bool {
+	return slices.ContainsFunc(c.file.Machines(), func(d bottlefile.Machine) bool { return d.Name == name })
 }
 
 // machinesAtOnce is how many machines are started, stopped or removed at a time.

@@ -211,6 +211,16 @@ func (c *compose) ports(m *block, s types.ServiceConfig) {
 func (c *compose) volumes(m *block, s types.ServiceConfig) {
 	for _, v := range s.Volumes {
 		source := c.relative(v.Source)
+		if v.Type == types.VolumeTypeVolume && v.Source != "" {
+			n := m.block("volume")
+			n.comment(c.warn(c.base+": service "+s.Name, "the volume %s is kept for this machine alone; one that several share is a directory of the host", v.Source))
+			n.set("name", quote(v.Source))
+			n.set("guest", quote(v.Target))
+			if v.ReadOnly {
+				n.set("readonly", "true")
+			}
+			continue
+		}
 		if v.Type != types.VolumeTypeBind {
 			c.left(m, s, fmt.Sprintf("the volume %s at %s is left out: machines share directories of the host, and keep their own disk", v.Source, v.Target))
 			continue

@@ -1,7 +1,7 @@
 bottle "b" {
   image = "alpine:3"
   machine {
-    volume { # error: needs the attribute "host"
+    volume { # error: A volume needs host
       guest = "/src"
     }
   }
