@@ -31,3 +31,6 @@ const lockWait = 30 * time.Second
 // stopWait bounds how long a daemon that is told to stop waits for the requests
 // in flight.
 const stopWait = 10 * time.Second
+
+// lookEvery is how often a daemon looks whether its state is still in its place.
+const lookEvery = 2 * time.Second

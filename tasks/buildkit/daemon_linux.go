@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
-	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/userns"
@@ -23,7 +20,8 @@ import (
 )
 
 // Serve runs the embedded BuildKit daemon until it has been idle for cfg.Idle,
-// which is no error, or ctx ends. It must run in a process of its own, so that
+// which is no error, or ctx ends, or its root or its socket is gone or another's
+// and nothing is in flight. It must run in a process of its own, so that
 // a killed client leaves no container behind; that process's main calls
 // reexec.Init of github.com/moby/sys/reexec before anything else.
 func Serve(ctx context.Context, cfg DaemonConfig) error {
@@ -33,11 +31,11 @@ func Serve(ctx context.Context, cfg DaemonConfig) error {
 	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	unlock, err := lockState(ctx, cfg.Root)
+	lock, err := lockState(ctx, cfg.Root)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	defer unlock()
+	defer lock.unlock()
 	if err := unmountBelow(cfg.Root); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -53,8 +51,10 @@ func Serve(ctx context.Context, cfg DaemonConfig) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	defer d.Close()
-	gate := newIdleGate(cfg.Idle)
+	gate := newIdleGate(cfg.Idle, func() bool { return !lock.inPlace() || !listener.inPlace() })
 	defer gate.stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	server := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(gate.unary, grpcerrors.UnaryServerInterceptor),
 		grpc.ChainStreamInterceptor(gate.stream, grpcerrors.StreamServerInterceptor),
@@ -65,17 +65,22 @@ func Serve(ctx context.Context, cfg DaemonConfig) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
-	case <-gate.expired:
-		// Nothing is in flight and nothing is let in any more.
-		server.Stop()
-	case <-ctx.Done():
-		stopWithin(server, stopWait)
+	for {
+		select {
+		case <-look.C:
+			gate.look()
+			continue
+		case err := <-served:
+			return fmt.Errorf("serve: %w", err)
+		case <-gate.expired:
+			// Nothing is in flight and nothing is let in any more.
+			server.Stop()
+		case <-ctx.Done():
+			stopWithin(server, stopWait)
+		}
+		<-served
+		return nil
 	}
-	<-served
-	return nil
 }
 
 // unmountBelow takes away what a daemon that was killed has left mounted in its
@@ -104,37 +109,6 @@ func stopWithin(server *grpc.Server, wait time.Duration) {
 	kill := time.AfterFunc(wait, server.Stop)
 	defer kill.Stop()
 	server.GracefulStop()
-}
-
-// lockState takes the lock that buildkitd takes too.
-func lockState(ctx context.Context, root string) (unlock func(), err error) {
-	lock := flock.New(filepath.Join(root, "buildkitd.lock"), flock.SetPermissions(0o600))
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("lock %s: another BuildKit daemon uses this directory: %w", lock.Path(), err)
-	}
-	return func() { lock.Close() }, nil
-}
-
-// listenPrivate listens on a socket that only this user can connect to. The
-// caller holds the state's lock, so a socket that is there has no owner.
-func listenPrivate(socket string) (net.Listener, error) {
-	if err := privateDir(filepath.Dir(socket)); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
-	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 // EmbeddedUsable tells what keeps the embedded daemon from working here, if

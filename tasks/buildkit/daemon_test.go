@@ -91,6 +91,48 @@ func TestDaemonRecovers(t *testing.T) {
 	}
 }
 
+// TestDaemonWhoseStateIsGone has the state removed below an idle daemon, as by
+// whoever clears the cache.
+func TestDaemonWhoseStateIsGone(t *testing.T) {
+	for name, end := range map[string]func(pid int) error{
+		"it leaves by itself": func(int) error { return nil },
+		"it is ended":         func(pid int) error { return syscall.Kill(pid, syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "state")
+			cfg := spawnConfig(t, root, time.Hour)
+			connect(t, cfg)
+			old := daemonPID(t, root)
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+			connect(t, cfg)
+			pid := daemonPID(t, root)
+			if err := end(old); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the old daemon to leave", func() bool { return syscall.Kill(old, 0) != nil })
+			connect(t, cfg)
+			if got := daemonPID(t, root); got != pid || pid == 0 || pid == old {
+				t.Errorf("daemon is process %d, was %d, and %d before", got, pid, old)
+			}
+		})
+	}
+	t.Run("only its socket is gone", func(t *testing.T) {
+		root := filepath.Join(t.TempDir(), "state")
+		cfg := spawnConfig(t, root, time.Hour)
+		connect(t, cfg)
+		old := daemonPID(t, root)
+		if err := os.Remove(cfg.Socket); err != nil {
+			t.Fatal(err)
+		}
+		connect(t, cfg)
+		if pid := daemonPID(t, root); pid == 0 || pid == old {
+			t.Errorf("daemon is process %d, was %d", pid, old)
+		}
+	})
+}
+
 func TestSpawnFails(t *testing.T) {
 	for name, tc := range map[string]struct {
 		argv []string
@@ -169,10 +211,11 @@ func TestPrivateDir(t *testing.T) {
 // when nothing is in flight, and then for good.
 func TestIdleGate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		g := newIdleGate(0)
-		inFlight, closed := 0, false
+		inFlight, closed, lost := 0, false, false
+		g := newIdleGate(0, func() bool { return lost })
 		t.Repeat(map[string]func(*rapid.T){
 			"enter": func(t *rapid.T) {
+				closed = closed || lost && inFlight == 0
 				err := g.enter()
 				if (err != nil) != closed {
 					t.Fatalf("enter: %v, closed: %v", err, closed)
@@ -192,6 +235,11 @@ func TestIdleGate(t *testing.T) {
 				g.expire()
 				closed = closed || inFlight == 0
 			},
+			"state goes": func(*rapid.T) { lost = true },
+			"look": func(*rapid.T) {
+				g.look()
+				closed = closed || lost && inFlight == 0
+			},
 			"": func(t *rapid.T) {
 				select {
 				case <-g.expired:
@@ -209,7 +257,7 @@ func TestIdleGate(t *testing.T) {
 }
 
 func TestIdleGateCountsStreams(t *testing.T) {
-	g := newIdleGate(0)
+	g := newIdleGate(0, func() bool { return false })
 	err := g.stream(nil, nil, nil, func(any, grpc.ServerStream) error {
 		g.expire()
 		_, err := g.unary(context.Background(), nil, nil, func(context.Context, any) (any, error) { return nil, nil })

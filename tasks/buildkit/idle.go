@@ -11,10 +11,12 @@ import (
 )
 
 // idleGate counts the requests in flight and closes, once and for good, when
-// there has been none for a while. A request that comes after that is turned
-// away with codes.Unavailable, upon which a client starts the next daemon.
+// there has been none for a while, or there is none and the state is lost. A
+// request that comes after that is turned away with codes.Unavailable, upon which
+// a client starts the next daemon.
 type idleGate struct {
 	after   time.Duration // 0: it never closes
+	lost    func() bool   // tells that the daemon's state is gone or another's
 	expired chan struct{} // closed when the gate is
 
 	mu       sync.Mutex
@@ -23,8 +25,8 @@ type idleGate struct {
 	timer    *time.Timer // nil if after is 0
 }
 
-func newIdleGate(after time.Duration) *idleGate {
-	g := &idleGate{after: after, expired: make(chan struct{})}
+func newIdleGate(after time.Duration, lost func() bool) *idleGate {
+	g := &idleGate{after: after, lost: lost, expired: make(chan struct{})}
 	if after > 0 {
 		g.timer = time.AfterFunc(after, g.expire)
 	}
@@ -34,6 +36,20 @@ func newIdleGate(after time.Duration) *idleGate {
 func (g *idleGate) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.shut()
+}
+
+// look closes the gate if the state is lost.
+func (g *idleGate) look() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inFlight == 0 && !g.closed && g.lost() {
+		g.shut()
+	}
+}
+
+// shut closes the gate unless something is in flight. g.mu is held.
+func (g *idleGate) shut() {
 	if g.inFlight == 0 && !g.closed {
 		g.closed = true
 		close(g.expired)
@@ -41,10 +57,11 @@ func (g *idleGate) expire() {
 }
 
 func (g *idleGate) enter() error {
+	g.look()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return status.Error(codes.Unavailable, "this BuildKit daemon has been idle and is leaving")
+		return status.Error(codes.Unavailable, "this BuildKit daemon is leaving: it has been idle, or its state is gone")
 	}
 	g.inFlight++
 	if g.timer != nil {
