@@ -197,6 +197,13 @@ func (t *tally) blob() {
 	t.report.Blobs++
 }
 
+// undo takes back what was read of a blob that is not kept.
+func (t *tally) undo(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.report.Bytes -= n
+}
+
 func (t *tally) reader(ctx context.Context, r io.Reader) io.Reader { return &counted{ctx, r, t} }
 
 // counted counts what is read, and ends with its context.

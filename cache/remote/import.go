@@ -146,12 +146,16 @@ func (m *importer) entry(d v1.Descriptor) (*cache.Entry, error) {
 // missing makes a file that is not as a layout has it a fault of the layout's, and
 // not of this machine's.
 func missing(err error) error {
-	for _, own := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EACCES} {
-		if errors.Is(err, own) {
-			return err
-		}
+	if ownFault(err) {
+		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUntrusted, err)
+}
+
+// ownFault reports whether this machine kept a file from being read.
+func ownFault(err error) bool {
+	return slices.ContainsFunc([]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EACCES},
+		func(own syscall.Errno) bool { return errors.Is(err, own) })
 }
 
 // take copies an entry's blobs and puts it into the store.
@@ -188,13 +192,16 @@ func (m *importer) copy(ctx context.Context, b cache.Blob) error {
 	}
 	defer w.Close()
 	// No more than was announced, should the file grow.
-	if _, err := io.Copy(w, io.LimitReader(m.copied.reader(ctx, f), size)); err != nil {
-		return err
+	n, err := io.Copy(w, io.LimitReader(m.copied.reader(ctx, f), size))
+	if err == nil {
+		_, err = w.Commit(b.Digest)
 	}
-	switch _, err := w.Commit(b.Digest); {
+	switch {
 	case errors.Is(err, cache.ErrDamaged):
+		m.copied.undo(n)
 		return fmt.Errorf("%w: blob %s has other content", ErrUntrusted, b.Digest)
 	case err != nil:
+		m.copied.undo(n)
 		return err
 	}
 	m.copied.blob()

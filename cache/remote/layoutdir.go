@@ -35,6 +35,9 @@ const (
 	maxExported  = 100_000   // records of a layout
 )
 
+// ErrNoLayout is wrapped where a directory is no OCI image layout that can be read.
+var ErrNoLayout = errors.New("no OCI image layout")
+
 func layoutBlob(d cache.Digest) string { return path.Join("blobs", "sha256", d.Hex()) }
 
 // createLayout opens a layout and makes it if it is not there. A directory that is
@@ -81,21 +84,30 @@ func createLayout(dir string) (*layoutDir, error) {
 func openLayout(dir string) (*layoutDir, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, err
+		return nil, noLayout(err)
 	}
 	l := &layoutDir{root}
 	b, err := l.read(layoutFile, 4096)
 	if err == nil {
 		var version struct{ ImageLayoutVersion string }
 		if json.Unmarshal(b, &version) != nil || version.ImageLayoutVersion != "1.0.0" {
-			err = fmt.Errorf("%s is no OCI image layout of version 1.0.0", dir)
+			err = fmt.Errorf("%s does not say version 1.0.0", layoutFile)
 		}
 	}
 	if err != nil {
 		root.Close()
-		return nil, err
+		return nil, noLayout(err)
 	}
 	return l, nil
+}
+
+// noLayout makes a file that is not as a layout has it a fault of the directory's,
+// and not of this machine's.
+func noLayout(err error) error {
+	if ownFault(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNoLayout, err)
 }
 
 func (l *layoutDir) close() error { return l.root.Close() }
@@ -173,11 +185,11 @@ func (l *layoutDir) sweep() error {
 func (l *layoutDir) index() (*v1.IndexManifest, error) {
 	b, err := l.read(indexFile, maxIndexFile)
 	if err != nil {
-		return nil, err
+		return nil, noLayout(err)
 	}
 	ix := &v1.IndexManifest{}
 	if err := json.Unmarshal(b, ix); err != nil {
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoLayout, indexFile, err)
 	}
 	return ix, nil
 }

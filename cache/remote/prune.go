@@ -32,14 +32,15 @@ type PruneReport struct {
 	Kept       int    `json:"kept"`    // records
 	Freed      int64  `json:"freed"`   // bytes that nothing of what is left needs: the registry's garbage collection frees them
 	Size       int64  `json:"size"`    // bytes that what is left needs
+	Young      int    `json:"young"`   // records over the bounds that were used too lately to go; All removes them
 	Foreign    int    `json:"foreign"` // tags that are not bottlebuild's: they and what they name stay
 }
 
 // ErrNoDelete is wrapped where a registry does not let anything be deleted.
 var ErrNoDelete = errors.New("the registry allows no deletes: distribution's wants storage.delete.enabled, others a permission or a setting of the repository")
 
-// pruneGrace keeps records that are that young: what belongs to them may still be
-// on its way.
+// pruneGrace keeps records that are that young, but for All: what belongs to them
+// may still be on its way.
 const pruneGrace = time.Hour
 
 // Prune removes records from the repositories that may be written to, and the
@@ -158,6 +159,7 @@ func (p *remotePruner) choose() (gone []*remoteRecord) {
 			break // those that follow were used later
 		}
 		if p.now.Sub(r.used) < pruneGrace && !p.o.All {
+			p.report.Young++
 			continue
 		}
 		gone = append(gone, r)

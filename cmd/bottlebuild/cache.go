@@ -42,6 +42,9 @@ change these bounds; "none" lifts one.`,
 	return cmd
 }
 
+// entryKinds are the kinds of what is in the cache.
+var entryKinds = slices.Concat(stages, []string{"analysis", "download"})
+
 func newCacheLsCommand(a *app) *cobra.Command {
 	var kind string
 	var asJSON bool
@@ -56,6 +59,9 @@ empty, "evicted" where only the recipe is left, which explains the next run, or
   bottlebuild cache ls --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if kind != "" && !slices.Contains(entryKinds, kind) {
+				return usageError("--kind %q: write one of %s", kind, strings.Join(entryKinds, ", "))
+			}
 			s, err := a.look()
 			if err != nil {
 				return err
@@ -80,7 +86,7 @@ empty, "evicted" where only the recipe is left, which explains the next run, or
 			return printTable(a.stdout, rows)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "only entries of this kind: image, export, push, pack, machine, analysis, download")
+	filledFlag(cmd, &kind, "kind", "only entries of this kind: "+strings.Join(entryKinds, ", "))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the entries as JSON")
 	return cmd
 }

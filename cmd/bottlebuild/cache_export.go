@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,7 +61,7 @@ func (a *app) exportCache(ctx context.Context, f *exportFlags, dir string, args 
 		if c, err = a.choose(ctx, &f.selection, args); err != nil {
 			return err
 		}
-		if err := c.keepShared(); err != nil {
+		if err := c.keepShared("export"); err != nil {
 			return err
 		}
 	}
@@ -216,11 +215,14 @@ func (a *app) importCache(ctx context.Context, f *cacheFlags, dir string, asJSON
 	o.Progress = meter.set
 	r, err := s.shared.Import(ctx, dir, o)
 	meter.close()
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, remote.ErrNoLayout) {
 		return usageError("%w", err)
 	}
 	if err != nil && !errors.Is(err, remote.ErrUntrusted) {
 		return err
+	}
+	if err == nil && r.Entries == 0 {
+		fmt.Fprintf(a.stderr, "bottlebuild: %s has no results of bottlebuild; \"bottlebuild cache export\" writes them\n", dir)
 	}
 	return errors.Join(err, a.printCopied("imported from "+dir, r, asJSON))
 }

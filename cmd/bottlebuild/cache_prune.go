@@ -60,8 +60,8 @@ The state of the embedded BuildKit is pruned by age too, if it runs; it has
 bounds of its own for size.
 
 With --remote it is the records of a shared cache that go, and what only they need;
-tags that are not bottlebuild's stay, and so do records that are under an hour old,
-but for --all. A record was last used when it was made, or when a snapshot index
+tags that are not bottlebuild's stay, and so do records that were used within the
+last hour, unless --all is given. A record was last used when it was made, or when a snapshot index
 was written that names it. The registry frees the room when it collects its garbage.`,
 		Example: `  bottlebuild cache prune --dry-run
   bottlebuild cache prune --max-size 20GB --max-age 14d
@@ -71,13 +71,13 @@ was written that names it. The registry frees the room when it collects its garb
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.pruneCache(cmd.Context(), &f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.maxSize, "max-size", "", "keep at most this much, as in 20GB or 512MiB")
-	fl.StringVar(&f.maxAge, "max-age", "", "drop what was not used for this long, as in 14d or 12h")
+	filledFlag(cmd, &f.maxSize, "max-size", "keep at most this much, as in 20GB or 512MiB")
+	filledFlag(cmd, &f.maxAge, "max-age", "drop what was not used for this long, as in 14d or 12h")
 	fl.BoolVar(&f.all, "all", false, "drop everything that is not needed now")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only say what would go")
 	fl.BoolVar(&f.json, "json", false, "print what was done as JSON")
-	fl.StringVar(&f.remote, "remote", "", "prune the shared cache at this `REGISTRY/PREFIX`, not this machine's")
-	fl.StringVar(&f.shared.scope, "cache-scope", "", "with --remote, whose results: trusted or pr ($"+envCacheScope+")")
+	filledFlag(cmd, &f.remote, "remote", "prune the shared cache at this `REGISTRY/PREFIX`, not this machine's")
+	filledFlag(cmd, &f.shared.scope, "cache-scope", "with --remote, whose results: trusted or pr ($"+envCacheScope+")")
 	return cmd
 }
 
@@ -99,6 +99,9 @@ func (a *app) pruneCache(ctx context.Context, f *pruneFlags) error {
 	}
 	if f.remote != "" {
 		return a.pruneRemote(ctx, f, remote.PruneOptions{MaxSize: o.MaxSize, MaxAge: o.MaxAge, All: o.All, DryRun: o.DryRun})
+	}
+	if f.shared.scope != "" {
+		return usageError("cache prune: --cache-scope says whose results of a shared cache; give --remote too")
 	}
 	s, err := a.open()
 	if err != nil {

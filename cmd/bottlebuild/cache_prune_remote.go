@@ -36,8 +36,11 @@ func (a *app) pruneRemote(ctx context.Context, f *pruneFlags, o remote.PruneOpti
 		return err
 	}
 	reports, err := s.shared.Prune(ctx, o)
-	if errors.Is(err, remote.ErrNoDelete) {
+	switch {
+	case errors.Is(err, remote.ErrNoDelete):
 		err = &exitError{exitFailed, err}
+	case err != nil && ctx.Err() == nil:
+		err = &exitError{classify(err, exitUnavailable), err}
 	}
 	if f.json {
 		return errors.Join(err, a.printJSON(pruneRemoteJSON{f.dryRun, reports}))
@@ -51,6 +54,9 @@ func (a *app) pruneRemote(ctx context.Context, f *pruneFlags, o remote.PruneOpti
 			verb = "would remove"
 		}
 		text := fmt.Sprintf("%s: %s %d of %d records, %s", r.Repository, verb, r.Records, r.Records+r.Kept, bytesText(r.Freed))
+		if r.Young > 0 {
+			text += fmt.Sprintf("; %d were used within the last hour and stay: only --all removes them", r.Young)
+		}
 		if r.Foreign > 0 {
 			text += fmt.Sprintf("; %d tags are not bottlebuild's and stay", r.Foreign)
 		}

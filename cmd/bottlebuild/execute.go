@@ -83,6 +83,9 @@ type execution struct {
 
 // start opens what a run of the chosen nodes needs; end gives it back.
 func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end func(), err error) {
+	if _, err := a.cacheBounds(); err != nil {
+		return nil, nil, err // now, and not at the trim after the work
+	}
 	s, release, err := a.hold()
 	if err != nil {
 		return nil, nil, err

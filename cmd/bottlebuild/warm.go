@@ -28,8 +28,8 @@ func newWarmCommand(a *app) *cobra.Command {
 		Short: "Fill the shared cache: build, push and pack, and boot nothing",
 		Long: `Warm does what is not in the cache of images, pushes and packs, sends it to the
 shared cache, and says which bottles are ready, so that others boot them without
-building, and which are cold. Exports and machines are of one host and are left
-out. A node that fails keeps only what needs it from being done.
+building, and which are cold. Exports, machines and pushes to an embedded registry
+are of one host and are left out. A node that fails keeps only what needs it from being done.
 
 With --check nothing is done: the shared cache, or this machine's if there is
 none, is asked for everything, whatever is remembered of it.
@@ -60,8 +60,8 @@ of run.`,
 	a.addLocked(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.check, "check", false, "only say what is ready; exit with 2 if something is cold")
-	fl.StringVar(&f.shard, "shard", "", "only the `I/N`-th part of the work, as in 2/5")
-	fl.StringVar(&f.timings, "timings", "", "split by the times in this `FILE`, a report of warm --json")
+	filledFlag(cmd, &f.shard, "shard", "only the `I/N`-th part of the work, as in 2/5")
+	filledFlag(cmd, &f.timings, "timings", "split by the times in this `FILE`, a report of warm --json")
 	fl.BoolVar(&f.json, "json", false, "print the report as JSON")
 	return cmd
 }
@@ -76,7 +76,7 @@ func (a *app) warm(ctx context.Context, f *warmFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.keepShared(); err != nil {
+	if err := c.keepShared("warm"); err != nil {
 		return err
 	}
 	if err := a.takeShard(c, f); err != nil {
@@ -106,20 +106,32 @@ func (a *app) warm(ctx context.Context, f *warmFlags, args []string) error {
 	return err
 }
 
-// keepShared leaves of the nodes those whose results are of use elsewhere.
-func (c *chosen) keepShared() error {
+// keepShared leaves of the nodes those whose results are of use elsewhere, which a
+// push to the embedded registry of this host is not. verb is what is done with them.
+func (c *chosen) keepShared(verb string) error {
 	var kept []*graph.Node
 	for _, n := range c.nodes {
-		if tasks.Shares(n.Kind) {
+		if tasks.Shares(n.Kind) && !embeddedPush(n) {
 			kept = append(kept, n)
 		}
 	}
 	if len(kept) == 0 {
-		return usageError("there is nothing to warm: the targets have no image, push or pack")
+		return usageError("there is nothing to %s: the targets have no image, pack or push to a registry elsewhere", verb)
 	}
 	var err error
 	c.nodes, err = graph.Sort(kept)
 	return err
+}
+
+// embeddedPush reports whether a node is a push to the embedded registry. Which
+// registry it is depends on no output.
+func embeddedPush(n *graph.Node) bool {
+	if n.Kind != tasks.KindPush {
+		return false
+	}
+	params, err := n.Bind(nil)
+	p, ok := params.(tasks.Push)
+	return err == nil && ok && p.Registry.Embedded
 }
 
 // runWarm does what is cold. The report is nil if nothing was tried.
@@ -201,8 +213,9 @@ func (a *app) takeShard(c *chosen, f *warmFlags) error {
 const maxShards = 1000
 
 func parseShard(text string) (i, n int, err error) {
-	var rest string
-	if count, _ := fmt.Sscanf(text+"\n", "%d/%d%s", &i, &n, &rest); count != 2 || n < 1 || n > maxShards || i < 1 || i > n {
+	// Only what is written back as it was read, without spaces and signs, is taken.
+	_, err = fmt.Sscanf(text, "%d/%d", &i, &n)
+	if err != nil || text != fmt.Sprintf("%d/%d", i, n) || n < 1 || n > maxShards || i < 1 || i > n {
 		return 0, 0, fmt.Errorf("write I/N, as in 2/5, with I from 1 to N and N at most %d", maxShards)
 	}
 	return i, n, nil
