@@ -63,8 +63,12 @@ func (d *decoder) cache() Cache {
 	c.Scope = remote.Scope(d.word("scope", string(remote.Trusted), []string{string(remote.Trusted), string(remote.Untrusted)}))
 	for _, v := range d.list("trust") {
 		key, err := remote.ParsePublicKey(v.AsString())
+		if err != nil && strings.Contains(v.AsString(), "PRIVATE KEY") {
+			d.fault(v, "Invalid public key", "%s is a private key, which only those who sign should have. Write the public one, that keygen wrote to FILE.pub.", v.name())
+			continue
+		}
 		if err != nil {
-			d.fault(v, "Invalid public key", "%s is not a public key. Write one as bottlebuild cache keygen prints it: \"ed25519:…\".", v.quote())
+			d.fault(v, "Invalid public key", "%s is not a public key. Write one as bottlebuild cache keygen prints it: \"ed25519:…\"; that of a file is file(\"ci.key.pub\").", v.quote())
 			continue
 		}
 		c.Trust = append(c.Trust, key)

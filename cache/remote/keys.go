@@ -79,11 +79,14 @@ func ParsePublicKey(s string) (PublicKey, error) {
 	}
 	block, _ := pem.Decode([]byte(s))
 	if block == nil {
-		return PublicKey{}, fmt.Errorf("public key %.80q: write it as %sBASE64, as bottlebuild cache keygen prints it, or as PEM", s, keyPrefix)
+		return PublicKey{}, fmt.Errorf("public key: write it as %sBASE64, as bottlebuild cache keygen prints it, or as PEM", keyPrefix) // it may be a private one, and is not repeated
+	}
+	if strings.Contains(block.Type, "PRIVATE KEY") {
+		return PublicKey{}, errors.New("it is a private key, which only those who sign should have; the public one is wanted, which bottlebuild cache keygen wrote to FILE.pub")
 	}
 	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		return PublicKey{}, fmt.Errorf("public key: %w", err)
+		return PublicKey{}, errors.New("public key: it is none in PEM (PKIX); bottlebuild cache keygen prints one")
 	}
 	key, ok := parsed.(ed25519.PublicKey)
 	if !ok {

@@ -25,6 +25,8 @@ func TestKeys(t *testing.T) {
 	for _, bad := range []string{"", "ed25519:", "ed25519:AAAA", "ed25519:!", "rsa:x", string(pem)} {
 		if _, err := ParsePublicKey(bad); err == nil {
 			t.Errorf("%.30q is a public key", bad)
+		} else if strings.Contains(err.Error(), "MC4") {
+			t.Errorf("%v holds a private key", err)
 		}
 	}
 	for _, bad := range []string{"", k.Public().String(), strings.Replace(string(pem), "M", "!", 1)} {

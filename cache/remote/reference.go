@@ -2,6 +2,7 @@ package remote
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -59,6 +60,9 @@ func ParsePlaces(list string) ([]Place, error) {
 	return places, nil
 }
 
+// hostPort is a name or address with an optional port.
+var hostPort = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+
 // parsePrefix checks a registry and prefix and returns the scope's repository.
 func parsePrefix(prefix string, scope Scope, insecure bool) (name.Repository, error) {
 	prefix = strings.TrimSuffix(prefix, "/")
@@ -66,6 +70,8 @@ func parsePrefix(prefix string, scope Scope, insecure bool) (name.Repository, er
 	switch {
 	case strings.Contains(prefix, "://"):
 		return name.Repository{}, fmt.Errorf("cache %q: leave out the scheme", prefix)
+	case !hostPort.MatchString(host):
+		return name.Repository{}, fmt.Errorf("cache %q: %q is no host, with a port if wanted; write REGISTRY/PREFIX, as in registry.example.com/acme", prefix, host)
 	case !strings.ContainsAny(host, ".:") && host != "localhost":
 		return name.Repository{}, fmt.Errorf("cache %q: it must start with a host that has a dot or a port, such as registry.example.com/acme", prefix)
 	}

@@ -49,13 +49,13 @@ func (a *app) keygen(file string) error {
 		return err
 	}
 	if err := writeNew(file+".pub", []byte(public), 0o644); err != nil {
-		return err
+		return errors.Join(err, os.Remove(file)) // half a pair is of no use
 	}
 	_, err = fmt.Fprint(a.stdout, public)
 	return err
 }
 
-// writeNew writes a file that must not be there yet.
+// writeNew writes a file that must not be there yet, durably or not at all.
 func writeNew(file string, content []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
@@ -64,9 +64,11 @@ func writeNew(file string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("write key: %w", err)
 	}
-	_, err = f.Write(content)
+	if _, err = f.Write(content); err == nil {
+		err = f.Sync()
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write key: %w", err)
+		return fmt.Errorf("write key: %w", errors.Join(err, os.Remove(file)))
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,18 +53,18 @@ func (f *cacheFlags) add(cmd *cobra.Command) {
 }
 
 func (f *cacheFlags) addList(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.list, "cache", "", "the caches, in order: local:rw,REGISTRY/PREFIX:r|rw|w, or NAME:MODE of a cache block; local alone uses no registry ($"+envCacheRemotes+")")
+	filledFlag(cmd, &f.list, "cache", "the caches, in order: local:rw,REGISTRY/PREFIX:r|rw|w, or NAME:MODE of a cache block; local alone uses no registry ($"+envCacheRemotes+")")
 }
 
 func (f *cacheFlags) addTrust(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.scope, "cache-scope", "", "whose results the shared cache is to have: trusted, or pr for builds of what anybody proposes ($"+envCacheScope+")")
+	filledFlag(cmd, &f.scope, "cache-scope", "whose results the shared cache is to have: trusted, or pr for builds of what anybody proposes ($"+envCacheScope+")")
 	textsFlag(cmd, &f.trust, "cache-trust", "", "use only results that this public `KEY` has signed, or one in this file; repeatable ($"+envCacheTrust+")")
 	fl.BoolVar(&f.requireSigned, "require-signed", false, "fail with 6 where the shared cache has a result that is not signed as it should be ($"+envCacheSigned+"=1)")
 }
 
 func (f *cacheFlags) addSign(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.signKey, "cache-sign-key", "", "sign results with the private key in this `FILE` ($"+envCacheSignKey+")")
+	filledFlag(cmd, &f.signKey, "cache-sign-key", "sign results with the private key in this `FILE` ($"+envCacheSignKey+")")
 }
 
 // sharedConfig returns what the flags, the environment and the bottle file say of
@@ -145,6 +147,9 @@ func (a *app) remotes(blocks []bottlefile.Cache, list string) ([]remote.Remote, 
 		if i >= 0 {
 			r, err = a.declaredRemote(blocks[i])
 		} else {
+			if !strings.ContainsAny(p.Ref, ".:/") && p.Ref != "localhost" {
+				return nil, usageError("cache %q: %s", p.Ref, blocksText(blocks))
+			}
 			r.TLS, err = a.cacheTLS("", "", "", false)
 		}
 		if err != nil {
@@ -158,6 +163,18 @@ func (a *app) remotes(blocks []bottlefile.Cache, list string) ([]remote.Remote, 
 	return all, nil
 }
 
+// blocksText says which cache blocks could have been meant.
+func blocksText(blocks []bottlefile.Cache) string {
+	if len(blocks) == 0 {
+		return "the bottle file has no cache block; write REGISTRY/PREFIX, as in registry.example.com/acme"
+	}
+	var names []string
+	for _, b := range blocks {
+		names = append(names, b.Name)
+	}
+	return "there is no such cache block; there are: " + strings.Join(names, ", ")
+}
+
 func (a *app) declaredRemote(b bottlefile.Cache) (remote.Remote, error) {
 	t, err := a.cacheTLS(b.CA, b.Cert, b.Key, b.Insecure)
 	return remote.Remote{Prefix: b.URL, Mode: b.Mode, Scope: b.Scope, Trust: remote.Trust{Keys: b.Trust}, TLS: t}, err
@@ -168,6 +185,9 @@ func (a *app) cacheTLS(ca, cert, key string, insecure bool) (remote.TLS, error) 
 	ca, cert, key = cmp.Or(a.env(envCacheCA), ca), cmp.Or(a.env(envCacheCert), cert), cmp.Or(a.env(envCacheKey), key)
 	insecure, err := a.flagOrEnv(insecure, envCacheInsecure)
 	t := remote.TLS{Insecure: insecure}
+	if err == nil && (cert == "") != (key == "") {
+		err = usageError("client certificate of the shared cache: it and its key belong together; set $%s and $%s", envCacheCert, envCacheKey)
+	}
 	if err != nil || ca == "" && cert == "" {
 		return t, err
 	}
@@ -216,7 +236,13 @@ func (a *app) signKey(file string) (remote.PrivateKey, error) {
 	pem := []byte(file)
 	if !strings.Contains(file, "-----BEGIN") {
 		var err error
-		if pem, err = os.ReadFile(file); err != nil {
+		pem, err = os.ReadFile(file)
+		var path *fs.PathError
+		if errors.As(err, &path) && from == "$"+envCacheSignKey {
+			// It may be the key itself, and is not repeated.
+			return remote.PrivateKey{}, usageError("%s: it is neither a private key in PEM, which begins with -----BEGIN PRIVATE KEY-----, nor a file that can be read with one: %w", from, path.Err)
+		}
+		if err != nil {
 			return remote.PrivateKey{}, usageError("%s: %w", from, err)
 		}
 	}
@@ -235,7 +261,14 @@ func (a *app) trustedKeys(given []string) ([]remote.PublicKey, error) {
 	}
 	var keys []remote.PublicKey
 	for _, text := range given {
-		read, err := remote.ReadPublicKeys(strings.TrimSpace(text), os.ReadFile)
+		if text = strings.TrimSpace(text); text == "" {
+			return nil, usageError("%s: a key is empty; give a public key, or a file of some", from)
+		}
+		read, err := remote.ReadPublicKeys(text, os.ReadFile)
+		var path *fs.PathError
+		if errors.As(err, &path) && from != "--cache-trust" {
+			err = fmt.Errorf("it is neither a public key, as cache keygen prints it, nor a file that can be read with some: %w", path.Err)
+		}
 		if err != nil {
 			return nil, usageError("%s: %w", from, err)
 		}
