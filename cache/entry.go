@@ -57,6 +57,9 @@ type Entry struct {
 	// From is where the entry came from, if not from work on this machine: a
 	// repository of a registry.
 	From string `json:"from,omitempty"`
+	// Statement is the signed statement by which others know the entry, if there is
+	// one, in whatever form they have.
+	Statement string `json:"statement,omitempty"`
 	// Recipe is the text of the recipe that Key is the hash of.
 	Recipe string `json:"-"`
 }

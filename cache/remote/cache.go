@@ -119,7 +119,9 @@ func (c *Cache) add(r Remote, s Scope) error {
 	if s == Untrusted && !c.conf.RequireSigned {
 		trust.Keys = nil // its writers have no key that anybody trusts
 	}
-	if len(trust.Keys) > 0 && !c.conf.Key.IsZero() {
+	if (len(trust.Keys) > 0 || s == Trusted) && !c.conf.Key.IsZero() {
+		// Who signs believes nothing that is not signed: else what anybody may have
+		// written would be used, and all that is made with it be signed.
 		trust.Keys = append([]PublicKey{c.conf.Key.Public()}, trust.Keys...)
 	}
 	h := newHealth(func(why error) {
@@ -190,8 +192,7 @@ func (c *Cache) found(r *repository, e *cache.Entry) *cache.Entry {
 	e.From = r.name
 	c.stats.found.Add(1)
 	if !c.conf.LookOnly && c.complete(e) {
-		own := *e
-		_ = c.own(&own) // it can be used without as well
+		_ = c.own(*e) // it can be used without as well
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -48,7 +48,7 @@ func (c *Cache) Export(ctx context.Context, dir string, entries []*cache.Entry, 
 	if err := l.sweep(); err != nil {
 		return r, fmt.Errorf("export to %s: %w", dir, err)
 	}
-	x := &export{Cache: c, layout: l, copied: newTally(r, progress), blobs: map[cache.Digest]cache.Blob{}}
+	x := &export{Cache: c, layout: l, copied: newTally(r, progress), blobs: map[cache.Digest]cache.Blob{}, named: map[string]cache.Digest{}}
 	if err := x.run(ctx, entries); err != nil {
 		return r, fmt.Errorf("export to %s: %w", dir, err)
 	}
@@ -62,9 +62,19 @@ type export struct {
 	copied  *tally
 	blobs   map[cache.Digest]cache.Blob // to be copied from the store
 	records []v1.Descriptor
+	named   map[string]cache.Digest // manifests that the layout had, by name
 }
 
 func (x *export) run(ctx context.Context, entries []*cache.Entry) error {
+	ix, err := x.layout.index()
+	if err != nil {
+		return err
+	}
+	for _, d := range ix.Manifests {
+		if digest, err := cache.ParseDigest(d.Digest.String()); err == nil {
+			x.named[d.Annotations[refName]] = digest
+		}
+	}
 	small := [][]byte{emptyConfig}
 	for _, e := range entries {
 		env, err := x.envelopeOf(e)
@@ -126,13 +136,19 @@ func (x *export) copy(ctx context.Context, d cache.Digest) error {
 }
 
 // envelopeOf returns the statement about an entry with the signatures that it is
-// known under, and this cache's own.
-func (c *Cache) envelopeOf(e *cache.Entry) (*envelope, error) {
-	env, err := c.knownEnvelope(e)
-	if err != nil || c.conf.Key.IsZero() {
-		return env, err
+// known under, and this cache's own, if the work was done here.
+func (x *export) envelopeOf(e *cache.Entry) (*envelope, error) {
+	env := x.statementOf(e)
+	if there := x.present(e); env == nil || len(env.signatures) == 0 && there != nil {
+		env = there
 	}
-	own, err := seal(env.payload, c.conf.Key)
+	if env == nil {
+		return x.ownStatement(e)
+	}
+	if e.From != "" || x.conf.Key.IsZero() {
+		return env, nil
+	}
+	own, err := seal(env.payload, x.conf.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -145,23 +161,55 @@ func (c *Cache) envelopeOf(e *cache.Entry) (*envelope, error) {
 	return signed, nil
 }
 
-// knownEnvelope returns the statement about exactly this entry that is known from
-// a registry or an import, or else a new one.
-func (c *Cache) knownEnvelope(e *cache.Entry) (*envelope, error) {
+// present returns the statement about exactly this entry that the layout has; nil if
+// it has none.
+func (x *export) present(e *cache.Entry) *envelope {
+	d, ok := x.named[recordTag(e.Key)]
+	if !ok {
+		return nil
+	}
+	raw, err := x.layout.read(layoutBlob(d), maxManifest)
+	if err != nil || cache.DigestOf(raw) != d {
+		return nil
+	}
+	env, err := readRecord(raw, e.Key)
+	if err != nil || !says(env, e) {
+		return nil
+	}
+	return env
+}
+
+// statementOf returns the statement by which exactly this entry is known from a
+// registry, an import, or a publication; nil if there is none.
+func (c *Cache) statementOf(e *cache.Entry) *envelope {
+	if e.Statement != "" {
+		if env, err := decodeEnvelope(e.Statement); err == nil && says(env, e) {
+			return env
+		}
+	}
 	for _, r := range c.repos {
 		r.mu.Lock()
 		r.load()
 		rec, ok := r.known.records[e.Key]
 		r.mu.Unlock()
 		if ok && says(rec.envelope, e) {
-			return rec.envelope, nil
+			return rec.envelope
 		}
 	}
-	if rec, ok := c.imported().read().records[e.Key]; ok && says(rec.envelope, e) {
-		return rec.envelope, nil
-	}
+	return nil
+}
+
+// ownStatement makes a statement about an entry. It is signed if there is a key and
+// the work was done here: what was downloaded is nobody's word here.
+func (c *Cache) ownStatement(e *cache.Entry) (*envelope, error) {
 	payload, err := encodeStatement(e, c.conf.Platform, Builder{ID: c.conf.Builder, Scope: c.scope()})
-	return &envelope{payload: payload}, err
+	if err != nil {
+		return nil, err
+	}
+	if e.From != "" {
+		return &envelope{payload: payload}, nil
+	}
+	return seal(payload, c.conf.Key)
 }
 
 // says reports whether a statement is about this very output.
@@ -177,9 +225,6 @@ func (c *Cache) scope() Scope {
 	}
 	return Trusted
 }
-
-// imported is where the records of imports are kept, with their signatures.
-func (c *Cache) imported() knownFile { return knownFile{c.conf.Dir, "imported"} }
 
 // tally counts what is copied.
 type tally struct {

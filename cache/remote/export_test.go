@@ -92,7 +92,7 @@ func TestExportImport(t *testing.T) {
 		t.Errorf("again: %+v, %v", r, err)
 	}
 
-	// It passes the signatures on, its own beside them.
+	// It passes the signatures on, and does not sign what was not made here.
 	two.conf.Key = other
 	further := filepath.Join(t.TempDir(), "further")
 	e, err := two.store.Get(pack.Key)
@@ -102,11 +102,21 @@ func TestExportImport(t *testing.T) {
 	if _, err := two.Export(ctx, further, []*cache.Entry{e}, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []PrivateKey{builder, other} {
+	for n, k := range []PrivateKey{other, builder} { // n: how many hold
 		three := newWorld(t).machine(nil)
-		if r, err := three.Import(ctx, further, ImportOptions{Trust: Trust{Keys: []PublicKey{k.Public()}}}); err != nil || r.Entries != 1 {
+		if r, err := three.Import(ctx, further, ImportOptions{Trust: Trust{Keys: []PublicKey{k.Public()}}}); (err == nil) != (n == 1) || r.Entries != n {
 			t.Errorf("%+v, %v", r, err)
 		}
+	}
+
+	// What the layout has is not written again without its signature.
+	one.conf.Key = PrivateKey{}
+	if _, err := one.Export(ctx, dir, []*cache.Entry{image, pack}, nil); err != nil {
+		t.Fatal(err)
+	}
+	four := newWorld(t).machine(nil)
+	if r, err := four.Import(ctx, dir, ImportOptions{Trust: Trust{Keys: []PublicKey{builder.Public()}}}); err != nil || r.Entries != 2 {
+		t.Errorf("exported again without a key: %+v, %v", r, err)
 	}
 }
 

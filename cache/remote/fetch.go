@@ -109,24 +109,30 @@ func (c *Cache) settle(arrived map[cache.Digest]bool) error {
 		if !c.complete(e) {
 			continue
 		}
-		own := *e
-		if err := c.own(&own); err != nil && !errors.Is(err, cache.ErrMiss) {
+		if err := c.own(*e); err != nil && !errors.Is(err, cache.ErrMiss) {
 			return err
 		}
 	}
 	return nil
 }
 
-// own puts an entry into the store whose blobs are all there. The mark comes first,
-// as everywhere: plans must see the entry as possible also when no shared cache is
-// asked.
-func (c *Cache) own(e *cache.Entry) error {
+// own puts an entry into the store whose blobs are all there, with the statement
+// that it was found under. The mark comes first, as everywhere: plans must see the
+// entry as possible also when no shared cache is asked.
+func (c *Cache) own(e cache.Entry) error {
+	if env := c.statementOf(&e); e.Statement == "" && env != nil {
+		text, err := env.encode()
+		if err != nil {
+			return err
+		}
+		e.Statement = string(text)
+	}
 	if !e.Partial.IsZero() {
 		if err := c.conf.Store.Mark(e.Partial); err != nil {
 			return err
 		}
 	}
-	return c.conf.Store.Put(e)
+	return c.conf.Store.Put(&e)
 }
 
 func (c *Cache) complete(e *cache.Entry) bool {

@@ -35,7 +35,7 @@ func (c *Cache) Import(ctx context.Context, dir string, o ImportOptions) (*CopyR
 		return r, fmt.Errorf("import %s: %w", dir, err)
 	}
 	defer l.close()
-	m := &importer{Cache: c, layout: l, from: dir, report: r, copied: newTally(r, o.Progress), records: c.imported().read()}
+	m := &importer{Cache: c, layout: l, from: dir, report: r, copied: newTally(r, o.Progress)}
 	m.policies = []*policy{newPolicy(Trusted, o.Trust)}
 	if o.Scope == Untrusted {
 		m.policies = append(m.policies, newPolicy(Untrusted, o.Trust))
@@ -57,7 +57,6 @@ type importer struct {
 	policies []*policy
 	report   *CopyReport
 	copied   *tally
-	records  *known
 }
 
 func (m *importer) run(ctx context.Context) error {
@@ -97,13 +96,11 @@ func (m *importer) run(ctx context.Context) error {
 			m.report.Entries++
 		case errors.Is(err, ErrUntrusted):
 			m.refuse(recordTag(e.Key), err)
-			delete(m.records.records, e.Key)
 		default:
 			return err
 		}
 	}
-	m.records.trim(time.Now(), nil, maxKnown)
-	return m.imported().write(m.records)
+	return nil
 }
 
 func (m *importer) refuse(record string, why error) {
@@ -136,8 +133,9 @@ func (m *importer) entry(d v1.Descriptor) (*cache.Entry, error) {
 	for _, p := range m.policies {
 		var e *cache.Entry
 		if e, err = p.open(env, k, time.Now()); err == nil {
-			m.records.records[k] = knownRecord{envelope: env, partial: e.Partial}
-			return e, nil
+			text, err := env.encode()
+			e.Statement = string(text)
+			return e, err
 		}
 	}
 	return nil, err
@@ -174,7 +172,7 @@ func (m *importer) take(ctx context.Context, e *cache.Entry) error {
 	}
 	own := *e
 	own.From = m.from
-	return m.own(&own)
+	return m.own(own)
 }
 
 func (m *importer) copy(ctx context.Context, b cache.Blob) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -46,7 +47,7 @@ func (c *Cache) Stored(k cache.Key) bool {
 // waits. A failure is told as a notice and is nobody's error.
 func (c *Cache) Publish(e *cache.Entry) {
 	for _, r := range c.repos {
-		if !r.write || e.From == r.name && !r.fresh || r.has(e.Key) {
+		if !r.write || e.From == r.name && !r.fresh && len(r.policy.verifiers) == 0 || r.has(e.Key) {
 			continue
 		}
 		at := place{r, e.Key}
@@ -96,12 +97,7 @@ func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) erro
 	if !errors.Is(err, errNoRecord) && !errors.Is(err, ErrUntrusted) {
 		return err
 	}
-	by := Builder{ID: c.conf.Builder, Scope: r.policy.scope}
-	payload, err := encodeStatement(e, c.conf.Platform, by)
-	if err != nil {
-		return err
-	}
-	env, err := seal(payload, c.conf.Key)
+	env, err := c.statementFor(r, e)
 	if err != nil {
 		return err
 	}
@@ -123,7 +119,35 @@ func (c *Cache) publish(ctx context.Context, r *repository, e *cache.Entry) erro
 	}
 	c.stats.pushedEntries.Add(1)
 	r.remember(e.Key, knownRecord{envelope: env, partial: e.Partial})
+	if e.Statement != "" || len(env.signatures) == 0 {
+		return nil
+	}
+	// The signature stays with the entry. Without, it can be published again.
+	_ = c.own(*e)
 	return nil
+}
+
+// statementFor returns the statement about an entry that r's readers are to believe:
+// that which is known, or this cache's own. The error says why there is none.
+func (c *Cache) statementFor(r *repository, e *cache.Entry) (*envelope, error) {
+	believed := func(env *envelope) error {
+		_, err := r.policy.open(env, e.Key, time.Now())
+		return err
+	}
+	if env := c.statementOf(e); env != nil && believed(env) == nil {
+		return env, nil
+	}
+	env, err := c.ownStatement(e)
+	if err == nil {
+		err = believed(env)
+	}
+	switch {
+	case err == nil || !errors.Is(err, ErrUntrusted):
+		return env, err
+	case e.From != "":
+		return nil, fmt.Errorf("it was not made here but comes from %s, and nobody who is trusted here has signed it; make it here to sign it: bottlebuild warm --force '%s'", e.From, e.Address)
+	}
+	return nil, fmt.Errorf("nobody would believe it: only signed results are used here, and there is no key to sign with (--cache-sign-key)")
 }
 
 func (c *Cache) sent(n int64) { c.stats.pushedBytes.Add(n) }
