@@ -22,10 +22,10 @@ func (r *Runner) explain(ctx context.Context, s *Step, forced bool, miss error) 
 	switch said := len(s.Reasons) > 0; { // by the worker
 	case forced:
 		s.Reasons = []Reason{forcedReason}
+	case !said && errors.Is(miss, cache.ErrDamaged): // and evicted, if it is of a blob
+		s.Reasons = []Reason{{Cause: Damaged, Component: "cache", Text: "damaged in the cache"}}
 	case !said && errors.Is(miss, cache.ErrEvicted):
 		s.Reasons = []Reason{evictedReason}
-	case !said && errors.Is(miss, cache.ErrDamaged):
-		s.Reasons = []Reason{{Cause: Damaged, Component: "cache", Text: "damaged in the cache"}}
 	case err != nil && miss != nil: // what the worker misses was never there
 		s.Reasons = append(r.elsewhere(ctx, s), s.Reasons...)
 	case said:
