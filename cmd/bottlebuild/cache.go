@@ -116,20 +116,22 @@ type recipeJSON struct {
 func newCacheShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show KEY",
+		Use:   "show KEY|NODE",
 		Short: "Show one entry: its output, and the recipe that its key is of",
 		Long: `Shows an entry by its key or by the first digits of it, as cache ls and
-plan --json print it.`,
+plan --json print it, or the newest entry that a node has made, of whatever
+bottle file.`,
 		Example: `  bottlebuild cache show 3f9a2c41
+  bottlebuild cache show image.base
   bottlebuild cache show sha256:3f9a2c41 --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.look()
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			key, err := s.store.Find(args[0])
+			key, err := s.findEntry(cmd.Context(), args[0])
 			if errors.Is(err, cache.ErrMiss) {
 				return usageError("there is no entry %s; see: bottlebuild cache ls", args[0])
 			}
@@ -157,6 +159,29 @@ plan --json print it.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the entry as JSON")
 	return cmd
+}
+
+// findEntry returns the key of the entry that is meant by the start of its key, or
+// of the newest that the node with an address has made. The error wraps
+// [cache.ErrMiss] if there is none.
+func (s *session) findEntry(ctx context.Context, name string) (cache.Key, error) {
+	if !strings.Contains(name, ".") {
+		return s.store.Find(name)
+	}
+	list, err := s.store.List(ctx)
+	if err != nil {
+		return cache.Key{}, err
+	}
+	var newest cache.EntryInfo
+	for _, e := range list {
+		if strings.ReplaceAll(e.Address, `"`, "") == strings.ReplaceAll(name, `"`, "") && e.Created.After(newest.Created) {
+			newest = e
+		}
+	}
+	if newest.Address == "" {
+		return cache.Key{}, cache.ErrMiss
+	}
+	return newest.Key, nil
 }
 
 func (a *app) printEntry(e *cache.Entry, missing []cache.Blob, components []cache.Component) error {

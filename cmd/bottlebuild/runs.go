@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -62,14 +64,7 @@ last %d are kept, and no more than %s of them.`, history.MaxRuns, units.BytesSiz
 			if limit < 1 {
 				return usageError("--limit %d: at least one is needed", limit)
 			}
-			project := ""
-			if len(args) > 0 {
-				var err error
-				if project, err = filepath.Abs(args[0]); err != nil {
-					return err
-				}
-			}
-			return a.printRuns(project, limit, asJSON)
+			return a.printRuns(strings.Join(args, ""), limit, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the runs as JSON")
@@ -81,7 +76,16 @@ last %d are kept, and no more than %s of them.`, history.MaxRuns, units.BytesSiz
 	return cmd
 }
 
-func (a *app) printRuns(project string, limit int, asJSON bool) error {
+// printRuns prints the runs of the bottle file or directory at path; empty: all. A
+// file that is gone still has its runs.
+func (a *app) printRuns(path string, limit int, asJSON bool) error {
+	project := ""
+	if path != "" {
+		var err error
+		if project, err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
 	runs := []runJSON{}
 	err := a.history().Runs(project, func(r *history.Run) bool {
 		runs = append(runs, runJSON{r.ID, r.Project, r.Targets, r.Version, r.Started, r.Seconds, r.Status, r.Error, r.Counts})
@@ -89,6 +93,9 @@ func (a *app) printRuns(project string, limit int, asJSON bool) error {
 	})
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(project); path != "" && len(runs) == 0 && errors.Is(err, fs.ErrNotExist) {
+		return usageError("there is no bottle file %s, and no run of one", path)
 	}
 	if asJSON {
 		return a.printJSON(runs)
