@@ -69,9 +69,6 @@ func (a *app) graph(ctx context.Context, f *graphFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.noSaved("graph", &f.selection, args); err != nil {
-		return err
-	}
 	c, err := a.choose(ctx, &f.selection, args)
 	if err != nil {
 		return err

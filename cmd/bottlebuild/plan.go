@@ -56,6 +56,11 @@ func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
 	if f.jobs < 1 {
 		return usageError("--jobs %d: at least one is needed", f.jobs)
 	}
+	if f.out != "" {
+		if err := checkOut(f.out); err != nil {
+			return err
+		}
+	}
 	saved, err := a.savedArgument(&f.selection, args)
 	if err != nil {
 		return err

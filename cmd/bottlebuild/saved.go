@@ -18,8 +18,12 @@ import (
 )
 
 // A saved plan's file is the line "bottlebuild-plan 1 HEX", HEX being the SHA-256
-// of all that follows it, and a savedPlan in JSON. Its mode is 0600.
-const savedMagic = "bottlebuild-plan 1 "
+// of all that follows it, and a savedPlan in JSON. Its mode is 0600. Every version
+// starts with the magic.
+const (
+	savedMagic  = "bottlebuild-plan "
+	savedFormat = savedMagic + "1 "
+)
 
 // maxSaved bounds a saved plan, in bytes; maxListings what of it lists contexts.
 const (
@@ -82,20 +86,11 @@ func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
 	if len(args) == 0 || len(f.files) > 0 {
 		return nil, nil
 	}
-	// Whoever reads it as a bottle file will say what is wrong with it. To open a
-	// pipe would block.
-	if fi, err := os.Stat(args[0]); err != nil || !fi.Mode().IsRegular() {
-		return nil, nil
-	}
-	file, err := os.Open(args[0])
-	if err != nil {
+	file := openSaved(args[0])
+	if file == nil { // whoever reads it as a bottle file will say what is wrong with it
 		return nil, nil
 	}
 	defer file.Close()
-	head := make([]byte, len(savedMagic))
-	if _, err := io.ReadFull(file, head); err != nil || string(head) != savedMagic {
-		return nil, nil
-	}
 	b, err := io.ReadAll(io.LimitReader(file, maxSaved+1))
 	if err != nil {
 		return nil, usageError("read saved plan: %w", err)
@@ -110,20 +105,38 @@ func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
 	return p, nil
 }
 
-// noSaved refuses a saved plan where a bottle file is wanted.
-func (a *app) noSaved(command string, f *selection, args []string) error {
-	if saved, err := a.savedArgument(f, args); err != nil {
-		return err
-	} else if saved != nil {
-		return usageError("%s: %s is a saved plan; name the bottle file, or print the plan with: bottlebuild plan %s", command, args[0], args[0])
+// openSaved opens the file at path if that starts as a saved plan does; nil: it
+// does not, or cannot be read.
+func openSaved(path string) *os.File {
+	// To open a pipe would block.
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return nil
 	}
-	return nil
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	head := make([]byte, len(savedMagic))
+	if _, err := file.ReadAt(head, 0); err != nil || string(head) != savedMagic {
+		file.Close()
+		return nil
+	}
+	return file
 }
 
-// parseSaved reads what follows the magic.
+// looksSaved tells a saved plan that is not there from a target. A bottle may have
+// the name "plan".
+func looksSaved(arg string) bool {
+	name, ok := strings.CutSuffix(arg, ".plan")
+	return ok && !slices.Contains([]string{"bottle", "group", "image"}, name) && !strings.ContainsAny(name, "*?")
+}
+
 func parseSaved(b []byte) (*savedPlan, error) {
-	sum, body, ok := bytes.Cut(b, []byte("\n"))
+	rest, known := bytes.CutPrefix(b, []byte(savedFormat))
+	sum, body, ok := bytes.Cut(rest, []byte("\n"))
 	switch {
+	case !known:
+		return nil, fmt.Errorf("was made by a version of bottlebuild with another format of plans, and this is %s", version())
 	case len(b) > maxSaved:
 		return nil, fmt.Errorf("is over %d bytes", maxSaved)
 	case !ok || cache.DigestOf(body).Hex() != string(sum):
@@ -238,14 +251,9 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 		}
 	}
 	for _, d := range runner.Deviations(ctx, plan, promised) {
-		text := d.Address + ":"
-		if d.Text != "" {
-			text += " " + d.Text
-		}
-		if line := reasonLine(d.Reasons); line != "" {
-			text += " " + line
-		}
-		changes = append(changes, text)
+		said := []string{d.Address, d.Text, reasonLine(d.Reasons)}
+		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
+		changes = append(changes, strings.Join(said, ": "))
 	}
 	if len(changes) == 0 {
 		return nil

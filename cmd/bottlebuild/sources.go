@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -35,6 +36,8 @@ func (f *fileFlags) locate(args []string) (paths, targets []string, err error) {
 	if len(args) > 0 {
 		if _, err := os.Stat(args[0]); err == nil {
 			path, targets = args[0], args[1:]
+		} else if looksSaved(args[0]) {
+			return nil, nil, usageError("there is no saved plan %s", args[0])
 		} else if looksLikePath(args[0]) {
 			return nil, nil, usageError("there is no bottle file %s", args[0])
 		} else if args[0] == stdinName {
@@ -129,6 +132,9 @@ func (a *app) source(path string) (bottlefile.Source, error) {
 	}
 	if err != nil {
 		return bottlefile.Source{}, usageError("%w", err)
+	}
+	if bytes.HasPrefix(b, []byte(savedMagic)) {
+		return bottlefile.Source{}, usageError("%s is a saved plan; name the bottle file, or print the plan with: bottlebuild plan %s", path, path)
 	}
 	return bottlefile.Source{Path: path, Bytes: b, Override: bottlefile.IsOverride(path)}, nil
 }

@@ -35,9 +35,6 @@ is changed. docs/plan.md lists the causes, and the JSON form.`,
 }
 
 func (a *app) why(ctx context.Context, f *selection, args []string, recipe, asJSON bool) error {
-	if err := a.noSaved("why", f, args); err != nil {
-		return err
-	}
 	_, targets, err := f.locate(args)
 	if err != nil {
 		return err
