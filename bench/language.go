@@ -7,7 +7,7 @@ import (
 )
 
 // language is what parsing and compiling 1,000 bottles of one for_each takes, with
-// a pack and a machine each: the time of validate over that of an empty file.
+// a pack and a machine each: the time of validate over that of a file without any.
 func (b *bench) language(ctx context.Context) ([]line, error) {
 	const dir, empty, figure = "language", "language-empty", 150
 	source := fmt.Sprintf(`locals { agents = { for i in range(%d) : format("a%%04d", i) => { port = 10000 + i, cpus = 1 + i %% 4 } } }
@@ -32,11 +32,11 @@ bottle "agent" {
   }
 }
 `, planned)
-	if err := errors.Join(b.write(source, dir, "bottles.hcl"), b.write("", empty, "bottles.hcl")); err != nil {
+	if err := errors.Join(b.write(source, dir, "bottles.hcl"), b.write("# nothing\n", empty, "bottles.hcl")); err != nil {
 		return nil, err
 	}
 	many := b.command("bottlebuild validate, 1,000 bottles", dir, b.bottlebuild, "validate")
-	none := b.command("bottlebuild validate, an empty file", empty, b.bottlebuild, "validate")
+	none := b.command("bottlebuild validate, a file of nothing", empty, b.bottlebuild, "validate")
 	runs, err := alternate(ctx, warm, b.pairs, many, none)
 	if err != nil {
 		return nil, err

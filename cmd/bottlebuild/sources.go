@@ -67,6 +67,7 @@ func (a *app) readSources(paths []string) (*input, error) {
 		if dir != "" {
 			in.dir, at = dir, path
 		}
+		read := 0
 		for _, p := range files {
 			if slices.ContainsFunc(in.sources, func(s bottlefile.Source) bool { return filepath.Clean(s.Path) == filepath.Clean(p) }) {
 				return nil, usageError("the bottle file %s is named twice", p)
@@ -76,6 +77,10 @@ func (a *app) readSources(paths []string) (*input, error) {
 				return nil, err
 			}
 			in.sources = append(in.sources, s)
+			read += len(s.Bytes)
+		}
+		if read == 0 {
+			return nil, usageError("the bottle file %s is empty", path)
 		}
 	}
 	if in.dir == "" {
