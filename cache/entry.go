@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -262,3 +263,13 @@ func readBounded(f *os.File, limit int64) ([]byte, error) {
 
 // usualFile is room for most small files, so that they are read in one piece.
 const usualFile = 512 // bytes
+
+// Uncertainty says why it is uncertain, of an error that wraps [ErrUncertain],
+// without what is said before that: the key, and that it is a miss.
+func Uncertainty(err error) string {
+	text := err.Error()
+	if _, why, ok := strings.Cut(text, ErrUncertain.Error()+": "); ok {
+		return why
+	}
+	return text
+}

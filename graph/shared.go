@@ -73,11 +73,11 @@ func (r *Runner) planners() int {
 	return 2 * runtime.GOMAXPROCS(0)
 }
 
-// uncertain makes a step that would run one that may: nobody could tell in time
+// uncertain makes a step that would run one that may: nobody could tell
 // whether its output is somewhere.
 func (s *Step) uncertain(miss error) {
 	if s.Decision == Run && errors.Is(miss, cache.ErrUncertain) {
 		s.Decision = Maybe
-		s.Reasons = []Reason{{Cause: Unknown, Component: "shared-cache", Text: "unknown: a shared cache did not answer in time"}}
+		s.Reasons = []Reason{{Cause: Unknown, Component: "shared-cache", Text: "unknown: a shared cache could not be asked: " + cache.Uncertainty(miss)}}
 	}
 }

@@ -223,7 +223,7 @@ func TestImportRefuses(t *testing.T) {
 			}
 			two := newWorld(t).machine(nil)
 			r, err := two.Import(ctx, dir, ImportOptions{Trust: Trust{Keys: []PublicKey{key.Public()}}})
-			if !errors.Is(err, ErrUntrusted) || len(r.Refused) != 1 || r.Entries != 1 {
+			if !errors.Is(err, ErrUntrusted) || len(r.Refused) != 1 || r.Entries != 1 || r.Blobs > 2 || r.Bytes > int64(len("content of good")+len("more of it")) {
 				t.Errorf("%+v, %v", r, err)
 			}
 			if _, err := two.store.Get(bad.Key); !errors.Is(err, cache.ErrMiss) || errors.Is(err, cache.ErrDamaged) {
@@ -241,7 +241,7 @@ func TestImportRefuses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, layoutFile), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := one.Import(ctx, dir, ImportOptions{}); err == nil {
+		if _, err := one.Import(ctx, dir, ImportOptions{}); !errors.Is(err, ErrNoLayout) {
 			t.Errorf("%s: it was taken for a layout", name)
 		}
 	}

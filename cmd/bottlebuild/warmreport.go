@@ -113,7 +113,7 @@ func (s *session) checked(ctx context.Context, plan *graph.Plan) (*warmReport, e
 				_, err := s.shared.Find(gctx, step.Key)
 				switch {
 				case errors.Is(err, cache.ErrUncertain):
-					n.State, n.why = warmCold, "the shared cache could not be asked: "+uncertainty(err)
+					n.State, n.why = warmCold, "the shared cache could not be asked: "+cache.Uncertainty(err)
 				case errors.Is(err, cache.ErrMiss):
 					n.State, n.why = warmCold, "it is here, and not in the shared cache"
 				case err != nil:
@@ -124,16 +124,6 @@ func (s *session) checked(ctx context.Context, plan *graph.Plan) (*warmReport, e
 		}
 	}
 	return r, g.Wait()
-}
-
-// uncertainty says why a shared cache could not be asked, without what is said
-// before it: the key, and that it is a miss.
-func uncertainty(err error) string {
-	text := err.Error()
-	if _, why, ok := strings.Cut(text, cache.ErrUncertain.Error()+": "); ok {
-		return why
-	}
-	return text
 }
 
 // complete fills in what follows from the nodes.
