@@ -138,7 +138,7 @@ func (w *Worker) runMachine(ctx context.Context, p Machine, work graph.Work) (ou
 	defer func() { step.Done(err) }()
 	switch d.action {
 	case ActionReplace:
-		if err := be.Delete(ctx, p.Name); err != nil {
+		if err := w.discard(ctx, be, p, work); err != nil {
 			return out, err
 		}
 		fallthrough
@@ -177,7 +177,7 @@ func (w *Worker) makeAnew(ctx context.Context, g *guest, work graph.Work, failur
 	if _, err := w.needInput(ctx, work, p.Pack); err != nil {
 		return errors.Join(failure, err)
 	}
-	if err := g.be.Delete(ctx, p.Name); err != nil {
+	if err := w.discard(ctx, g.be, p, work); err != nil {
 		return errors.Join(failure, err)
 	}
 	return w.createMachine(ctx, g, work, log)

@@ -1,0 +1,66 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"bottlebuild/graph"
+	"bottlebuild/tasks/backend"
+)
+
+// discard deletes a machine whose place another one is to take, with its disk:
+// only if what that one needs of the host is there. Else the machine stays.
+func (w *Worker) discard(ctx context.Context, be backend.Backend, p Machine, work graph.Work) error {
+	st, err := be.Status(ctx, p.Name)
+	if errors.Is(err, backend.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = be.Validate(w.backendSpec(p, graph.Spec{Address: work.Address, Key: work.Key, Inputs: work.Inputs}))
+	}
+	if err == nil {
+		err = checkHost(ctx, p, st)
+	}
+	if err != nil {
+		return fmt.Errorf("replace machine %s: %w; the machine that is there stays as it is", p.Name, err)
+	}
+	return be.Delete(ctx, p.Name)
+}
+
+// checkHost reports which directory of the host is not there, or which port of it
+// not free, of those that a machine is to have in place of the one that was.
+func checkHost(ctx context.Context, p Machine, was backend.Status) error {
+	for _, v := range p.Volumes {
+		if v.Name != "" { // it is made
+			continue
+		}
+		fi, err := os.Stat(v.Host)
+		if err == nil && !fi.IsDir() {
+			err = errors.New("it is not a directory")
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s on the host: %w", v.Host, err)
+		}
+	}
+	for _, port := range p.Ports {
+		if was.PID != 0 && slices.ContainsFunc(was.Ports, func(own backend.Port) bool { return own.Host == port.Host }) {
+			continue
+		}
+		var c net.ListenConfig
+		l, err := c.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port.Host)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("publish port %d: another process of this host uses it: end that, or choose another port", port.Host)
+		}
+		if err != nil {
+			return fmt.Errorf("publish port %d: %w", port.Host, err)
+		}
+		l.Close()
+	}
+	return nil
+}
