@@ -111,7 +111,7 @@ func (m *machine) ociSpec(dir, cgroup string) (*specs.Spec, error) {
 	run := m.Document.Run
 	boot := append([]string{machineinit.Supervise, orElse(string(m.Spec.Restart), machineinit.Never), orElse(m.Spec.User, run.User), orElse(m.Spec.Workdir, run.Workdir), strconv.Itoa(int(stop))}, slices.Concat(run.Entrypoint, run.Cmd)...)
 	process := m.process(m.environ(), false, boot...)
-	process.OOMScoreAdj = ptr(500) // short of memory, the host ends machines before its own
+	process.OOMScoreAdj = ptr(max(machineinit.FirstScore, ownScore())) // to lower it would take a privilege
 	s := &specs.Spec{
 		Version:  "1.0.2", // nothing newer is used, so that older runtimes take it
 		Process:  process,
@@ -134,6 +134,13 @@ func (m *machine) ociSpec(dir, cgroup string) (*specs.Spec, error) {
 		return nil, fmt.Errorf("seccomp profile: %w", err)
 	}
 	return s, nil
+}
+
+// ownScore is this process's oom_score_adj, see proc(5).
+func ownScore() int {
+	b, _ := os.ReadFile("/proc/self/oom_score_adj")
+	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return n
 }
 
 func namespaces() []specs.LinuxNamespace {

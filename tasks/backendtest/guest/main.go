@@ -35,6 +35,7 @@ var tools = map[string]func(args []string) error{
 	"fail":     fail,
 	"flood":    flood,
 	"held":     held,
+	"hog":      hog,
 	"hold":     hold,
 	"hostname": hostname,
 	"id":       id,

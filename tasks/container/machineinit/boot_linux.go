@@ -81,14 +81,15 @@ func start(p process, con *console) (pid int, err error) {
 	for i, g := range r.user.Sgids {
 		groups[i] = uint32(g)
 	}
-	pid, err = syscall.ForkExec(r.path, p.args, &syscall.ProcAttr{
+	attr := &syscall.ProcAttr{
 		Env:   r.env,
 		Files: []uintptr{null.Fd(), in.Fd(), in.Fd()},
 		Sys: &syscall.SysProcAttr{
 			Setsid:     true,
 			Credential: &syscall.Credential{Uid: uint32(r.user.Uid), Gid: uint32(r.user.Gid), Groups: groups},
 		},
-	})
+	}
+	exposed(func() { pid, err = syscall.ForkExec(r.path, p.args, attr) })
 	if err != nil {
 		out.Close()
 		return 0, fmt.Errorf("%s: %w", p.args[0], err)

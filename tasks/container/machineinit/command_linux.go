@@ -31,6 +31,7 @@ type command struct {
 
 	pid     int // 0: it does not run
 	started time.Time
+	kills   int // by then, of processes for want of memory
 	delay   time.Duration
 	again   <-chan time.Time // when to start it; nil: not
 }
@@ -42,7 +43,7 @@ func (c *command) start() {
 		setTitle(TitleNone, 0)
 		return
 	}
-	c.started = time.Now()
+	c.started, c.kills = time.Now(), memoryKills()
 	pid, err := start(c.process, c.con)
 	if err != nil {
 		c.con.sayf("cannot start the image's command: %v", err)
@@ -68,7 +69,11 @@ func (c *command) reap() {
 		}
 		c.pid = 0
 		if ws.Signaled() {
-			c.con.sayf("the image's command was ended by signal %d (%s)", ws.Signal(), ws.Signal())
+			why := ""
+			if ws.Signal() == syscall.SIGKILL && memoryKills() > c.kills {
+				why = ": the machine is out of memory"
+			}
+			c.con.sayf("the image's command was ended by signal %d (%s)%s", ws.Signal(), ws.Signal(), why)
 			c.ended(128 + int(ws.Signal()))
 		} else {
 			c.con.sayf("the image's command ended with exit code %d", ws.ExitStatus())

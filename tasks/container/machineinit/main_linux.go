@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"github.com/moby/sys/user"
@@ -22,6 +23,9 @@ func Main(args []string) int {
 	// the console on the host among them.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return complain("protect the process", err)
+	}
+	if len(args) > 0 && slices.Contains([]string{Exec, Copy, Unpack, Pack}, args[0]) {
+		expose() // runtimes give it the first process's score
 	}
 	switch {
 	case len(args) >= 4 && args[0] == Boot:
