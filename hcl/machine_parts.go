@@ -48,7 +48,7 @@ func (d *decoder) network() *tasks.Network {
 		d.checkCIDR(c)
 		n.AllowCIDRs = append(n.AllowCIDRs, c.AsString())
 	}
-	switch listed := d.b.attrs["allow_hosts"] != nil || d.b.attrs["allow_cidrs"] != nil; {
+	switch listed := !d.unset("allow_hosts") || !d.unset("allow_cidrs"); {
 	case open && listed:
 		d.fault(v, "Contradictory attributes", "open allows everything, so a list of what is allowed has no meaning beside it. Remove one of the two.")
 	case listed && !open && !d.res.late && len(n.AllowHosts)+len(n.AllowCIDRs) == 0 && !d.res.diags.HasErrors():

@@ -123,7 +123,10 @@ bottle "open" {
   machine {
     name    = "open"
     workdir = "/"
-    network { open = true }
+    network {
+      open        = true
+      allow_hosts = null
+    }
     port {
       host  = 2222
       guest = 22
