@@ -3,6 +3,7 @@ package bottlefile
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -42,6 +43,9 @@ const (
 	maxRetries  = 1000
 )
 
+// notOnDisk are directories that the machine's kernel fills.
+var notOnDisk = []string{"/proc", "/sys", "/dev"}
+
 func (d *decoder) files(p *tasks.Machine) {
 	seen := map[string]hcl.Range{}
 	for _, b := range d.b.blocks[fileSchema.Name] {
@@ -49,6 +53,11 @@ func (d *decoder) files(p *tasks.Machine) {
 		f := tasks.File{Mode: n.mode("mode", defaultMode)}
 		label := value{Value: cty.StringVal(b.label()), attr: &attr{Attribute: &hcl.Attribute{Name: "the path", Expr: hcl.StaticExpr(cty.NilVal, b.labelRange())}}}
 		f.Path = n.guestPath(label)
+		for _, dir := range notOnDisk {
+			if f.Path == dir || strings.HasPrefix(f.Path, dir+"/") {
+				n.fault(label, "Invalid path", "%s is not on the machine's disk, and is made anew at each start. Choose another directory, or write the file when the machine starts.", dir)
+			}
+		}
 		d.unique(seen, f.Path, b.labelRange(), "file", "is written")
 		f.Content = n.fileContent()
 		if v, ok := n.text("owner"); ok {

@@ -17,6 +17,9 @@ bottle "b" {
     file "d/e" { # error: Did you mean "/d/e"?
       content = ""
     }
+    file "/proc/x" { # error: /proc is not on the machine's disk
+      content = ""
+    }
     file "/a" { # error: /a is written at bottles.hcl:4 already
       content = "again"
     }
