@@ -123,6 +123,9 @@ func (g *guest) succeed(ctx context.Context, e backend.Exec, log io.Writer, limi
 	e.Stdout, e.Stderr = out, out
 	code, err := g.be.Exec(ctx, g.p.Name, e)
 	out.Close()
+	if b := tail.bytes(); len(b) > 0 && b[len(b)-1] != '\n' {
+		fmt.Fprintln(log) // what comes next begins a line
+	}
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d%s", code, indented("it printed", tail.bytes()))
 	}

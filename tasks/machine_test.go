@@ -359,6 +359,18 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestLastLine: what is shown after a command's output begins a line.
+func TestLastLine(t *testing.T) {
+	for printed, want := range map[string]string{"": "", "a": "a\n", "a\n": "a\n", "a\nb": "a\nb\n"} {
+		w, be := machineTest(t)
+		be.command = func(_ context.Context, e backend.Exec) int { fmt.Fprint(e.Stdout, printed); return 0 }
+		var log strings.Builder
+		if err := w.guest(be, Machine{}).succeed(t.Context(), backend.Exec{Args: []string{"x"}}, &log, 10); err != nil || log.String() != want {
+			t.Errorf("%q is shown as %q, %v", printed, log.String(), err)
+		}
+	}
+}
+
 // TestExecIn passes the machine's environment again, and reads secrets anew.
 func TestExecIn(t *testing.T) {
 	w, be := machineTest(t)
