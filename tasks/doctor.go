@@ -93,6 +93,23 @@ func (w *Worker) Leftovers(ctx context.Context, remove bool) ([]Finding, error) 
 	return findings, errors.Join(errs...)
 }
 
+// CutOff reports whether the set-up of a machine was cut off: it is not complete,
+// was not kept after a failure, and nobody works on it.
+func (w *Worker) CutOff(ctx context.Context, m MachineStatus) bool {
+	if m.Record == nil || m.Record.Complete || m.Record.Failure != "" {
+		return false
+	}
+	wait, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	unlock, err := w.Records.Lock(wait, m.Name)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	rec, err := w.Records.Get(m.Name) // as whoever had it until now has left it
+	return err == nil && !rec.Complete && rec.Failure == ""
+}
+
 func (w *Worker) leftover(ctx context.Context, name string, remove bool) (*Finding, error) {
 	wait, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()

@@ -145,6 +145,9 @@ func (s *session) look(ctx context.Context, c *choice, probe bool) []machineJSON
 	for i, m := range c.machines {
 		g.Go(func() error {
 			j := machineForm(m)
+			if s.worker.CutOff(ctx, m) {
+				j.Note = "its set-up was cut off: bottlebuild run makes it anew"
+			}
 			j.Orphan = c.orphan(m)
 			if c.file != nil && project(m) == c.project && j.Orphan == "" {
 				mu.Lock()
