@@ -2,9 +2,9 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +20,7 @@ func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []gr
 	cause := causeOf(s, c)
 	if p, ok := s.Params.(Image); ok && cause == CauseFile && c.Before != "" && c.After != "" {
 		// Where the files cannot be told, the digests say it too, if less clearly.
-		if reasons, err := w.explainTree(ctx, p, s, c); err == nil && len(reasons) > 0 {
+		if reasons, err := w.explainTree(ctx, p, s, c); err == nil && (len(reasons) > 0 || !s.Known) {
 			return reasons
 		}
 	}
@@ -60,6 +60,12 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 			dir = p.Contexts[name].Dir
 		}
 		changes := buildcontext.DiffListings(before, trees[name].Listing())
+		if !s.Known { // what triggers of linked images read is not in the outline
+			changes = slices.DeleteFunc(changes, func(ch buildcontext.FileChange) bool {
+				_, err := os.Lstat(filepath.Join(dir, ch.Path))
+				return ch.Kind == buildcontext.Removed && err == nil
+			})
+		}
 		for i, ch := range changes {
 			if i == maxFiles {
 				reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component, Text: fmt.Sprintf("and %d more files", len(changes)-i)})
@@ -75,8 +81,11 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 // trees scans what an image's build reads of directories.
 func (w *Worker) trees(ctx context.Context, p Image, s graph.Spec) (map[string]*buildcontext.Tree, error) {
 	def, complete, err := w.definition(ctx, p, s.Inputs)
-	if err != nil || !complete {
-		return nil, errors.Join(err, errors.New("not all inputs are known"))
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		return w.outlineTrees(ctx, p, def)
 	}
 	a, err := w.analyze(ctx, def)
 	if err != nil {

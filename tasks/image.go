@@ -64,8 +64,8 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 			r.AddDigest(contextComponent(name), def.Contexts[name].Image.Digest)
 		}
 	}
-	if !complete {
-		return nil // what the Dockerfile reads depends on the linked images
+	if !complete { // what the Dockerfile reads depends on the linked images
+		return w.describeOutline(ctx, p, def, r)
 	}
 	a, err := w.analyze(ctx, def)
 	if err != nil {

@@ -1,0 +1,43 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+
+	"bottlebuild/cache"
+	"bottlebuild/tasks/buildcontext"
+	"bottlebuild/tasks/buildkit"
+)
+
+// errOutside is what the outline of an image is given for one of a registry.
+var errOutside = errors.New("an outline asks no registry")
+
+// describeOutline adds to the recipe what [Worker.outlineTrees] finds. So a file that has
+// changed makes the image run for certain, and is named.
+func (w *Worker) describeOutline(ctx context.Context, p Image, def buildkit.Definition, r *cache.Recipe) error {
+	trees, err := w.outlineTrees(ctx, p, def)
+	for name, t := range trees {
+		r.AddDigest(contextComponent(name), t.Digest)
+	}
+	return err
+}
+
+// outlineTrees scans what the build reads of directories whatever the linked images are
+// that are not there yet: their triggers can only add to it. Where that cannot be
+// told from the Dockerfile alone it is nothing.
+func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definition) (map[string]*buildcontext.Tree, error) {
+	if p.Remote != "" || buildkit.SourcesVary(def.Dockerfile) {
+		return nil, nil
+	}
+	a, err := buildkit.Analyze(ctx, buildkit.AnalyzeRequest{
+		Definition: def, BuildPlatform: w.Platform, Store: w.Store, Outline: true,
+		Resolve: func(context.Context, string, string) (string, []byte, error) { return "", nil, errOutside },
+	})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, nil // it depends on more than this, or the build will say what is wrong
+	}
+	return w.scan(ctx, p, a)
+}
