@@ -64,7 +64,7 @@ func (s *Store) Hold() (release func(), err error) {
 		defer l.mu.Unlock()
 		l.holds--
 		if l.holds == 0 && !l.implicit {
-			l.drop()
+			_ = l.drop()
 		}
 	}), nil
 }
@@ -139,7 +139,7 @@ func (l *leaseHolder) endImplicit() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.holds == 0 {
-		l.drop()
+		_ = l.drop()
 	}
 }
 

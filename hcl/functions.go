@@ -124,7 +124,7 @@ func checkFormat(args []cty.Value) error {
 	for i, arg := range args[1:] { // a text is made a number where the format wants one
 		arg, _ = arg.UnmarkDeep()
 		long := false
-		cty.Walk(arg, func(_ cty.Path, v cty.Value) (bool, error) {
+		_ = cty.Walk(arg, func(_ cty.Path, v cty.Value) (bool, error) {
 			if v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
 				text := v.AsString()
 				long = long || numberRE.MatchString(text) && exponent([]byte(text)) > maxExponent

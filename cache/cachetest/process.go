@@ -43,7 +43,7 @@ func Kill(t *testing.T, cmd *exec.Cmd, within time.Duration, line func(string)) 
 	}
 	lines := bufio.NewScanner(out)
 	lines.Scan() // it has begun
-	timer := time.AfterFunc(rand.N(within), func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(rand.N(within), func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	for lines.Scan() {
 		line(lines.Text())

@@ -105,7 +105,7 @@ func (b *Backend) startUplink(ctx context.Context, c uplink.Config, pid int) (p 
 		}
 		return thisProcess(cmd.Process.Pid)
 	case <-ctx.Done():
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		return p, ctx.Err()
 	}
 }

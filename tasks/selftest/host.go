@@ -108,7 +108,7 @@ func (h *host) openTCP(ctx context.Context, a netip.Addr) error {
 // serve reads a token, and nothing else, from whoever it is.
 func (p *port) serve(conn net.Conn) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	got := make([]byte, len(p.token))
 	n := 0
 	for n < len(got) {
@@ -151,7 +151,7 @@ func (h *host) openUDP(ctx context.Context, a netip.Addr) error {
 				default:
 				}
 			case p.take(b[:n]):
-				l.WriteTo([]byte(greeting), from)
+				_, _ = l.WriteTo([]byte(greeting), from)
 			}
 		}
 	})
@@ -180,7 +180,7 @@ func (h *host) settle() {
 
 func (h *host) close() {
 	for _, p := range h.ports {
-		p.stop()
+		_ = p.stop()
 	}
 	h.done.Wait()
 }

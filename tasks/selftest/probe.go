@@ -48,7 +48,7 @@ func place(ctx context.Context, be backend.Backend, m Machine) (*probe, error) {
 func (p *probe) remove(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	p.be.Exec(ctx, p.machine, backend.Exec{Args: []string{p.path, "unlink:" + p.path}, User: "0", Workdir: "/"})
+	_, _ = p.be.Exec(ctx, p.machine, backend.Exec{Args: []string{p.path, "unlink:" + p.path}, User: "0", Workdir: "/"})
 }
 
 // maxAnswer bounds what a machine may answer, in bytes.

@@ -112,7 +112,7 @@ func setTitle(title string, code int) {
 	if title == TitleEnded || title == TitleAgain {
 		title += fmt.Sprint(code)
 	}
-	os.WriteFile("/proc/self/comm", []byte(title), 0) // if it fails, the host knows less
+	_ = os.WriteFile("/proc/self/comm", []byte(title), 0) // if it fails, the host knows less
 }
 
 // ParseTitle reads the name of a machine's first process. ok is false if that tells

@@ -61,7 +61,7 @@ func start(config io.Reader) error {
 	}
 	p.changed = func(added, gone []netip.Addr) {
 		if len(added)+len(gone) > 0 {
-			fw.allow(added, gone) // if it fails, the machine reaches less, or this process says no
+			_ = fw.allow(added, gone) // if it fails, the machine reaches less, or this process says no
 		}
 	}
 	r := &resolver{policy: p, conf: &resolvConf{path: c.Resolv}}

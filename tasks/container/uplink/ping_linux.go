@@ -56,7 +56,7 @@ func ping(to netip.Addr, echo header.ICMPv4) error {
 	if _, err := conn.Write(request); err != nil {
 		return err
 	}
-	conn.SetReadDeadline(time.Now().Add(pingWait))
+	_ = conn.SetReadDeadline(time.Now().Add(pingWait))
 	buf := make([]byte, 64<<10)
 	for {
 		n, _, err := conn.ReadFromIP(buf) // without its IP header

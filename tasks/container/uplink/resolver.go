@@ -40,7 +40,7 @@ var errNoAnswer = errors.New("no name server answers")
 // serve answers on a stream, RFC 1035 section 4.2.2.
 func (r *resolver) serve(conn net.Conn) {
 	for {
-		conn.SetDeadline(time.Now().Add(questionWait))
+		_ = conn.SetDeadline(time.Now().Add(questionWait))
 		query, err := readMessage(conn)
 		if err != nil {
 			return
@@ -55,13 +55,13 @@ func (r *resolver) serve(conn net.Conn) {
 func (r *resolver) serveDatagrams(conn net.Conn) {
 	buf := make([]byte, maxMessage)
 	for {
-		conn.SetReadDeadline(time.Now().Add(questionWait))
+		_ = conn.SetReadDeadline(time.Now().Add(questionWait))
 		n, err := conn.Read(buf)
 		if err != nil {
 			return
 		}
 		if answer := r.answer(buf[:n], "udp"); answer != nil {
-			conn.Write(answer) // one that is lost is asked for again
+			_, _ = conn.Write(answer) // one that is lost is asked for again
 		}
 	}
 }
@@ -224,7 +224,7 @@ func exchange(ctx context.Context, network string, server netip.AddrPort, query 
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
-	conn.SetDeadline(deadline)
+	_ = conn.SetDeadline(deadline)
 	if network == "tcp" {
 		if err := writeMessage(conn, query); err != nil {
 			return nil, err

@@ -158,7 +158,7 @@ func pass(to, from net.Conn) {
 		return
 	}
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+		_ = half.CloseWrite()
 	}
 }
 
@@ -191,7 +191,7 @@ func (l *link) forwardUDP(r *udp.ForwarderRequest) bool {
 		defer out.Close()
 		go func() {
 			datagrams(in, out, in, out)
-			in.Close() // so that the other direction ends
+			_ = in.Close() // so that the other direction ends
 		}()
 		datagrams(out, in, in, out)
 	}()
@@ -204,13 +204,13 @@ func (l *link) forwardUDP(r *udp.ForwarderRequest) bool {
 func datagrams(to, from net.Conn, both ...net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
-		from.SetReadDeadline(time.Now().Add(udpIdle))
+		_ = from.SetReadDeadline(time.Now().Add(udpIdle))
 		n, err := from.Read(buf)
 		if err != nil {
 			return
 		}
 		for _, c := range both {
-			c.SetReadDeadline(time.Now().Add(udpIdle))
+			_ = c.SetReadDeadline(time.Now().Add(udpIdle))
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
