@@ -111,10 +111,13 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("BOTTLEBUILD_STATE", filepath.Join(env.WorkDir, ".state"))
 	vars := append(os.Environ(), env.Vars...)
 	env.Defer(func() {
-		cmd := exec.Command(bottlebuild, "down", "--all")
-		cmd.Env = vars
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("bottlebuild down --all: %v\n%s", err, out))
+		states, _ := filepath.Glob(filepath.Join(env.WorkDir, ".state*")) // of several hosts
+		for _, state := range states {
+			cmd := exec.Command(bottlebuild, "down", "--all")
+			cmd.Env = append(vars, "BOTTLEBUILD_STATE="+state)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				panic(fmt.Sprintf("bottlebuild down --all: %v\n%s", err, out))
+			}
 		}
 		for _, pid := range daemonsBelow(env.WorkDir) {
 			syscall.Kill(pid, syscall.SIGTERM)
