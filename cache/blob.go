@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 )
 
 func blobPath(d Digest) string { return path.Join("blobs", "sha256", d.Hex()) }
@@ -108,14 +109,20 @@ func (s *Store) OpenBlob(d Digest) (io.ReadCloser, error) {
 	return &verifier{s: s, want: d, file: f, hash: sha256.New()}, nil
 }
 
+// verifier tells at the end of a blob whether that was its content. An HTTP request
+// that is sent again can have its body read by two goroutines for a moment; what is
+// hashed is still the file from its start to its end.
 type verifier struct {
 	s    *Store
 	want Digest
 	file *os.File
+	mu   sync.Mutex
 	hash hash.Hash
 }
 
 func (v *verifier) Read(p []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	n, err := v.file.Read(p)
 	v.hash.Write(p[:n])
 	if err == io.EOF {

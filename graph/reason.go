@@ -15,7 +15,7 @@ const (
 	Damaged    Cause = "damaged"     // the result in the cache cannot be trusted
 	Forced     Cause = "forced"      // the user wants it done again
 	OtherKeys  Cause = "other-keys"  // its earlier work was recorded by a version with other keys
-	Unknown    Cause = "unknown"     // a shared cache did not say in time whether it has the result
+	Unknown    Cause = "unknown"     // a shared cache could not say, or not in time, whether it has the result
 	SameWork   Cause = "same-work"   // nothing to do: another node of the plan does the same work
 )
 
@@ -35,7 +35,7 @@ func Causes() []Meaning {
 		{Damaged, "the result in the cache does not match its digest or cannot be read"},
 		{Forced, "`--force` or `--no-cache` wants it done again"},
 		{OtherKeys, "the earlier work was recorded by a version of bottlebuild with other keys"},
-		{Unknown, "a shared cache did not say in time whether it has the result; it is asked again when the node's turn comes"},
+		{Unknown, "a shared cache could not say, or not in time, whether it has the result, and why; it is asked again when the node's turn comes"},
 		{SameWork, "another node does the same work, and both have its result"},
 	}
 }
