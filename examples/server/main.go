@@ -17,10 +17,10 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 {
+	if len(os.Args) > 1 {
 		do := map[string]func(string) error{"get": get, "put": put}[os.Args[1]]
-		if do == nil {
-			log.Fatalf("unknown command %q", os.Args[1])
+		if do == nil || len(os.Args) != 3 {
+			log.Fatalf("unknown command %q", os.Args[1:])
 		}
 		if err := do(os.Args[2]); err != nil {
 			log.Fatal(err)
