@@ -143,7 +143,7 @@ func (x *export) envelopeOf(e *cache.Entry) (*envelope, error) {
 		env = there
 	}
 	if env == nil {
-		return x.ownStatement(e)
+		return x.ownStatement(e, x.scope())
 	}
 	if e.From != "" || x.conf.Key.IsZero() {
 		return env, nil
@@ -201,8 +201,8 @@ func (c *Cache) statementOf(e *cache.Entry) *envelope {
 
 // ownStatement makes a statement about an entry. It is signed if there is a key and
 // the work was done here: what was downloaded is nobody's word here.
-func (c *Cache) ownStatement(e *cache.Entry) (*envelope, error) {
-	payload, err := encodeStatement(e, c.conf.Platform, Builder{ID: c.conf.Builder, Scope: c.scope()})
+func (c *Cache) ownStatement(e *cache.Entry, scope Scope) (*envelope, error) {
+	payload, err := encodeStatement(e, c.conf.Platform, Builder{ID: c.conf.Builder, Scope: scope})
 	if err != nil {
 		return nil, err
 	}

@@ -120,12 +120,14 @@ func (c *Cache) settle(arrived map[cache.Digest]bool) error {
 // that it was found under. The mark comes first, as everywhere: plans must see the
 // entry as possible also when no shared cache is asked.
 func (c *Cache) own(e cache.Entry) error {
-	if env := c.statementOf(&e); e.Statement == "" && env != nil {
-		text, err := env.encode()
-		if err != nil {
-			return err
+	if e.Statement == "" {
+		if env := c.statementOf(&e); env != nil {
+			text, err := env.encode()
+			if err != nil {
+				return err
+			}
+			e.Statement = string(text)
 		}
-		e.Statement = string(text)
 	}
 	if !e.Partial.IsZero() {
 		if err := c.conf.Store.Mark(e.Partial); err != nil {

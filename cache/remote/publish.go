@@ -137,7 +137,7 @@ func (c *Cache) statementFor(r *repository, e *cache.Entry) (*envelope, error) {
 	if env := c.statementOf(e); env != nil && believed(env) == nil {
 		return env, nil
 	}
-	env, err := c.ownStatement(e)
+	env, err := c.ownStatement(e, r.policy.scope)
 	if err == nil {
 		err = believed(env)
 	}

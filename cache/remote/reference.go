@@ -2,10 +2,11 @@ package remote
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"bottlebuild/internal/lazyregexp"
 )
 
 // Mode says what is done with a cache.
@@ -61,7 +62,7 @@ func ParsePlaces(list string) ([]Place, error) {
 }
 
 // hostPort is a name or address with an optional port.
-var hostPort = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+var hostPort = lazyregexp.New(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // parsePrefix checks a registry and prefix and returns the scope's repository.
 func parsePrefix(prefix string, scope Scope, insecure bool) (name.Repository, error) {

@@ -96,3 +96,18 @@ func TestSignedRecordsStay(t *testing.T) {
 		t.Errorf("%v; %q", err, mirror.notices)
 	}
 }
+
+// Each registry gets a record of its own scope.
+func TestRecordsAreOfTheirScope(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(func(c *Config) {
+		second := c.Remotes[0]
+		second.Prefix, second.Scope = w.host+"/proposed", Untrusted
+		c.Remotes = append(c.Remotes, second)
+	})
+	e := m.make(t, "web", "content")
+	m.publish(t.Context(), e)
+	if !m.Stored(e.Key) || len(m.notices) > 0 {
+		t.Errorf("stored %t, %q", m.Stored(e.Key), m.notices)
+	}
+}
