@@ -85,17 +85,17 @@ func (d *decoder) volumes(p *tasks.Machine) {
 	for _, b := range d.b.blocks[volumeSchema.Name] {
 		n := d.in(b)
 		var v tasks.Volume
-		host, isHost := n.text("host")
-		name, isName := n.text("name")
+		host, hasHost := n.text("host")
+		name, hasName := n.text("name")
 		switch {
-		case isHost && isName:
+		case hasHost && hasName:
 			n.fault(name, "Contradictory attributes", "A volume is either a directory of the host, or one that is kept under a name. Remove host or name.")
-		case isHost:
+		case hasHost:
 			v.Host, _ = n.hostPath(host)
-		case isName:
+		case hasName:
 			v.Name = name.AsString()
-			if !nameRE.MatchString(v.Name) || len(v.Name) > maxDeclared {
-				n.fault(name, "Invalid name", "%s: a volume's name has letters, digits, _ and -, and starts with a letter.", name.quote())
+			if !isName(v.Name) {
+				n.fault(name, "Invalid name", "%s: a volume's name has letters, digits, _ and -, up to 128 in all, and starts with a letter or _.", name.quote())
 			}
 			d.unique(names, v.Name, name.attr.Expr.Range(), "volume", "is the name of a volume of this machine")
 		case b.attrs["host"] == nil && b.attrs["name"] == nil:

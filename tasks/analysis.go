@@ -23,10 +23,7 @@ func (w *Worker) analyze(ctx context.Context, def buildkit.Definition) (*buildki
 		return nil, err
 	}
 	key := recipe.Key()
-	w.mu.Lock()
-	known := w.analyses[key]
-	w.mu.Unlock()
-	if known != nil {
+	if known := w.recall(key); known != nil {
 		return known, nil
 	}
 	a, err := w.savedAnalysis(ctx, key)
@@ -44,13 +41,24 @@ func (w *Worker) analyze(ctx context.Context, def buildkit.Definition) (*buildki
 			return nil, err
 		}
 	}
+	w.remember(key, a)
+	return a, nil
+}
+
+// recall returns the analysis that this process has made under a key, nil if none.
+func (w *Worker) recall(key cache.Key) *buildkit.Analysis {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.analyses[key]
+}
+
+func (w *Worker) remember(key cache.Key, a *buildkit.Analysis) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.analyses == nil {
 		w.analyses = map[cache.Key]*buildkit.Analysis{}
 	}
 	w.analyses[key] = a
-	return a, nil
 }
 
 func (w *Worker) analysisRecipe(def buildkit.Definition) (*cache.Recipe, error) {

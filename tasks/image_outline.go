@@ -29,15 +29,25 @@ func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definit
 	if p.Remote != "" || buildkit.SourcesVary(def.Dockerfile) {
 		return nil, nil
 	}
-	a, err := buildkit.Analyze(ctx, buildkit.AnalyzeRequest{
-		Definition: def, BuildPlatform: w.Platform, Store: w.Store, Outline: true,
-		Resolve: func(context.Context, string, string) (string, []byte, error) { return "", nil, errOutside },
-	})
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
+	recipe, err := w.analysisRecipe(def)
 	if err != nil {
-		return nil, nil // it depends on more than this, or the build will say what is wrong
+		return nil, err
+	}
+	recipe.Add("outline", "true")
+	key := recipe.Key()
+	a := w.recall(key) // a plan asks twice, and once more for the reasons
+	if a == nil {
+		a, err = buildkit.Analyze(ctx, buildkit.AnalyzeRequest{
+			Definition: def, BuildPlatform: w.Platform, Store: w.Store, Outline: true,
+			Resolve: func(context.Context, string, string) (string, []byte, error) { return "", nil, errOutside },
+		})
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			return nil, nil // it depends on more than this, or the build will say what is wrong
+		}
+		w.remember(key, a)
 	}
 	return w.scan(ctx, p, a)
 }

@@ -42,9 +42,8 @@ func (w *Worker) Inspect(ctx context.Context, name string) (Inspection, error) {
 	in.Spec = shown(rec.Machine)
 	in.Spec.Volumes = slices.Clone(in.Spec.Volumes)
 	for i := range in.Spec.Volumes {
-		if v := &in.Spec.Volumes[i]; v.Name != "" {
-			v.Host = w.Volumes.path(name, v.Name)
-		}
+		v := &in.Spec.Volumes[i]
+		v.Host = w.Volumes.host(name, *v)
 	}
 	pack, _ := cache.ParseDigest(in.Labels[backend.PackLabel])
 	in.Components = machineRecipe(be, rec.Machine, pack).Components

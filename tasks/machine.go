@@ -96,11 +96,7 @@ func (w *Worker) backendSpec(p Machine, s graph.Spec) backend.Spec {
 		spec.Ports = append(spec.Ports, backend.Port(port))
 	}
 	for _, v := range p.Volumes {
-		host := v.Host
-		if v.Name != "" {
-			host = w.Volumes.path(p.Name, v.Name)
-		}
-		spec.Volumes = append(spec.Volumes, backend.Volume{Host: host, Guest: v.Guest, ReadOnly: v.ReadOnly})
+		spec.Volumes = append(spec.Volumes, backend.Volume{Host: w.Volumes.host(p.Name, v), Guest: v.Guest, ReadOnly: v.ReadOnly})
 	}
 	return spec
 }

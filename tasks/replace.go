@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -36,17 +35,14 @@ func (w *Worker) discard(ctx context.Context, be backend.Backend, p Machine, wor
 // checkHost reports which directory of the host is not there, or which port of it
 // not free, of those that a machine is to have in place of the one that was.
 func checkHost(ctx context.Context, p Machine, was backend.Status) error {
+	var shared []backend.Volume
 	for _, v := range p.Volumes {
-		if v.Name != "" { // it is made
-			continue
+		if v.Name == "" { // the others are made
+			shared = append(shared, backend.Volume{Host: v.Host})
 		}
-		fi, err := os.Stat(v.Host)
-		if err == nil && !fi.IsDir() {
-			err = errors.New("it is not a directory")
-		}
-		if err != nil {
-			return fmt.Errorf("volume %s on the host: %w", v.Host, err)
-		}
+	}
+	if err := backend.CheckHostDirs(shared); err != nil {
+		return err
 	}
 	for _, port := range p.Ports {
 		if was.PID != 0 && slices.ContainsFunc(was.Ports, func(own backend.Port) bool { return own.Host == port.Host }) {

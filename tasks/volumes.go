@@ -12,7 +12,13 @@ import (
 // outlive the machine, and are there again for the next one of its name.
 type Volumes struct{ Dir string }
 
-func (v Volumes) path(machine, name string) string { return filepath.Join(v.Dir, machine, name) }
+// host returns the directory of the host that a machine's volume is.
+func (v Volumes) host(machine string, vol Volume) string {
+	if vol.Name == "" {
+		return vol.Host
+	}
+	return filepath.Join(v.Dir, machine, vol.Name)
+}
 
 // make makes those of a machine that are not there yet.
 func (v Volumes) make(p Machine) error {
@@ -24,7 +30,7 @@ func (v Volumes) make(p Machine) error {
 		if err := os.MkdirAll(filepath.Join(v.Dir, p.Name), 0o700); err != nil {
 			return fmt.Errorf("volume %s of machine %s: %w", vol.Name, p.Name, err)
 		}
-		path := v.path(p.Name, vol.Name)
+		path := v.host(p.Name, vol)
 		err := os.Mkdir(path, 0o755)
 		if err == nil {
 			err = os.Chmod(path, 0o755) // whatever the umask

@@ -211,14 +211,19 @@ func (c *compose) ports(m *block, s types.ServiceConfig) {
 func (c *compose) volumes(m *block, s types.ServiceConfig) {
 	for _, v := range s.Volumes {
 		source := c.relative(v.Source)
-		if v.Type == types.VolumeTypeVolume && v.Source != "" {
+		shared := func(comment, attr, value string) {
 			n := m.block("volume")
-			n.comment(c.warn(c.base+": service "+s.Name, "the volume %s is kept for this machine alone; one that several share is a directory of the host", v.Source))
-			n.set("name", quote(v.Source))
+			if comment != "" {
+				n.comment(comment)
+			}
+			n.set(attr, quote(value))
 			n.set("guest", quote(v.Target))
 			if v.ReadOnly {
 				n.set("readonly", "true")
 			}
+		}
+		if v.Type == types.VolumeTypeVolume && v.Source != "" {
+			shared(c.warn(c.base+": service "+s.Name, "the volume %s is kept for this machine alone; one that several share is a directory of the host", v.Source), "name", v.Source)
 			continue
 		}
 		if v.Type != types.VolumeTypeBind {
@@ -227,12 +232,7 @@ func (c *compose) volumes(m *block, s types.ServiceConfig) {
 		}
 		info, err := c.stat(source)
 		if err != nil || info.IsDir() {
-			n := m.block("volume")
-			n.set("host", quote(source))
-			n.set("guest", quote(v.Target))
-			if v.ReadOnly {
-				n.set("readonly", "true")
-			}
+			shared("", "host", source)
 			continue
 		}
 		if !info.Mode().IsRegular() || !filepath.IsLocal(source) || info.Size() > maxSourceFile {

@@ -6,6 +6,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -174,6 +175,20 @@ type Volume struct {
 	Host     string // absolute
 	Guest    string // absolute
 	ReadOnly bool
+}
+
+// CheckHostDirs reports the first of the volumes whose directory is not there.
+func CheckHostDirs(volumes []Volume) error {
+	for _, v := range volumes {
+		fi, err := os.Stat(v.Host)
+		if err == nil && !fi.IsDir() {
+			err = errors.New("it is not a directory")
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s on the host: %w", v.Host, err)
+		}
+	}
+	return nil
 }
 
 // State is where a machine is in its life.

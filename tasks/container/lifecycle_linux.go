@@ -40,7 +40,7 @@ func (b *Backend) create(ctx context.Context, spec backend.Spec, pack cache.Outp
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", pack.Digest, err)
 	}
-	if err := checkHostDirs(spec.Volumes); err != nil {
+	if err := backend.CheckHostDirs(spec.Volumes); err != nil {
 		return err
 	}
 	if _, err := b.rootfs(ctx, doc, nil); err != nil {
@@ -93,19 +93,6 @@ func (b *Backend) makeDir(m *machine) error {
 	return b.save(m)
 }
 
-func checkHostDirs(volumes []backend.Volume) error {
-	for _, v := range volumes {
-		fi, err := os.Stat(v.Host)
-		if err == nil && !fi.IsDir() {
-			err = errors.New("it is not a directory")
-		}
-		if err != nil {
-			return fmt.Errorf("volume %s on the host: %w", v.Host, err)
-		}
-	}
-	return nil
-}
-
 // Start implements [backend.Backend].
 func (b *Backend) Start(ctx context.Context, name string) error {
 	if _, err := b.load(name); err != nil {
@@ -152,7 +139,7 @@ func (b *Backend) boot(ctx context.Context, m *machine) error {
 	if err := b.clear(ctx, name); err != nil {
 		return err
 	}
-	if err := checkHostDirs(m.Spec.Volumes); err != nil {
+	if err := backend.CheckHostDirs(m.Spec.Volumes); err != nil {
 		return err
 	}
 	lower, err := b.rootfs(ctx, m.Document, nil)
