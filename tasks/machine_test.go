@@ -31,6 +31,8 @@ type remembering struct {
 	command func(ctx context.Context, e backend.Exec) int
 	// starts fails a start; nil: all succeed.
 	starts func(backend.Status) error
+	// stops is called by a stop, unless nil.
+	stops func()
 }
 
 func (r *remembering) Name() string                { return BackendContainer }
@@ -78,6 +80,9 @@ func (r *remembering) Start(_ context.Context, name string) error {
 
 func (r *remembering) Stop(_ context.Context, name string) error {
 	r.call("stop %s", name)
+	if r.stops != nil {
+		r.stops()
+	}
 	return r.state(name, backend.Stopped)
 }
 

@@ -23,6 +23,11 @@ func (w *Worker) discard(ctx context.Context, be backend.Backend, p Machine, wor
 	if err == nil {
 		err = be.Validate(w.backendSpec(p, graph.Spec{Address: work.Address, Key: work.Key, Inputs: work.Inputs}))
 	}
+	if err == nil && st.PID == 0 && len(p.Ports) > 0 {
+		// Of a start that was cut off, something may still hold its ports. If that
+		// cannot be ended, the port is reported.
+		_ = be.Stop(ctx, p.Name)
+	}
 	if err == nil {
 		err = checkHost(ctx, p, st)
 	}

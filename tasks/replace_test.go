@@ -77,3 +77,26 @@ func TestReplacementThatCannotBe(t *testing.T) {
 		})
 	}
 }
+
+// TestReplacementAfterCutOffStart: what still holds the ports of a machine whose start
+// was killed is ended, and is no reason to refuse the next.
+func TestReplacementAfterCutOffStart(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w, be := machineTest(t)
+	p := Machine{Replace: ReplaceAlways}
+	if err := w.runTest(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	p.Ports = []Port{{Host: l.Addr().(*net.TCPAddr).Port, Guest: 80}}
+	be.calls, be.stops = nil, func() { l.Close() }
+	if err := w.runTest(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"stop m", "delete m", "create m", "start m"}, be.calls); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
