@@ -146,4 +146,7 @@ type Result struct {
 	Bytes   int64
 	Saved   time.Duration // of Cached: what the work had taken when it was done
 	Action  string
+	// Reasons are why the work was done or tried; none if it was not. They are those
+	// of the plan, and where that had to wait for a dependency, what was found then.
+	Reasons []Reason
 }

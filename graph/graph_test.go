@@ -161,6 +161,19 @@ func promise(t *rapid.T, p *graph.Plan, rep *graph.Report) {
 			res.Status != graph.Ran && res.Status != graph.Cached:
 			t.Fatalf("plan said %v, run did %s (%v)", s, res.Status, res.Err)
 		}
+		wellFounded(t, res)
+	}
+}
+
+// wellFounded checks that work has reasons and that they are no forecast.
+func wellFounded(t *rapid.T, res *graph.Result) {
+	if tried := res.Status == graph.Ran || res.Status == graph.Failed; tried != (len(res.Reasons) > 0) {
+		t.Fatalf("%s %s because of %v", res.Node.Address, res.Status, res.Reasons)
+	}
+	for _, r := range res.Reasons {
+		if r.Cause == graph.Dependency {
+			t.Fatalf("%s %s because %s", res.Node.Address, res.Status, r.Text)
+		}
 	}
 }
 

@@ -78,6 +78,10 @@ func (r *Runner) planners() int {
 func (s *Step) uncertain(miss error) {
 	if s.Decision == Run && errors.Is(miss, cache.ErrUncertain) {
 		s.Decision = Maybe
-		s.Reasons = []Reason{{Cause: Unknown, Component: "shared-cache", Text: "unknown: a shared cache could not be asked: " + cache.Uncertainty(miss)}}
+		s.Reasons = []Reason{uncertainReason(miss)}
 	}
+}
+
+func uncertainReason(miss error) Reason {
+	return Reason{Cause: Unknown, Component: "shared-cache", Text: "unknown: a shared cache could not be asked: " + cache.Uncertainty(miss)}
 }

@@ -14,7 +14,9 @@ import (
 // in the result.
 func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	start := time.Now()
-	res.Started = start
+	res.Started, res.Reasons = start, s.Reasons
+	// What the plan could not tell yet, its reasons do not either.
+	told := s.spec.Known && s.Decision == Run
 	fail := func(err error) {
 		res.Status, res.Err, res.Elapsed = Failed, err, time.Since(start)
 		if ctx.Err() != nil { // it was called off
@@ -37,12 +39,16 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 	// Another process may have done the work since the plan was made. If it was
 	// another node of this run, by different inputs that came out the same, a
 	// step that was planned to run does run: a plan is kept to the letter.
-	if !(x.forced(s) && s.SameAs == nil) && !(s.Decision == Run && x.wasMade(s.Key)) {
+	miss := cache.ErrMiss
+	if (x.forced(s) && s.SameAs == nil) || (s.Decision == Run && x.wasMade(s.Key)) {
+		s.Reasons = nil
+	} else {
 		find := x.find
 		if s.Decision == Run { // it was looked for elsewhere when the plan was made
 			find = x.here
 		}
-		entry, _, err := find(ctx, s.Node.Kind, s.Key)
+		var entry *cache.Entry
+		entry, miss, err = find(ctx, s.Node.Kind, s.Key)
 		if err == nil {
 			_, err = x.judge(ctx, s, entry)
 		}
@@ -50,14 +56,18 @@ func (x *run) work(ctx context.Context, s *Step, inputs Inputs, res *Result) {
 			fail(err)
 			return
 		}
+		told = told && res.Action == s.Action
 		res.Action = s.Action
 		if s.Decision == Hit {
-			res.Status, res.Output = Cached, s.output
+			res.Status, res.Output, res.Reasons = Cached, s.output, nil
 			if entry != nil {
 				res.Bytes, res.Saved = entry.Bytes, time.Duration(entry.Seconds*float64(time.Second))
 			}
 			return
 		}
+	}
+	if !told {
+		res.Reasons = x.grounds(ctx, s, miss)
 	}
 	out, err := x.try(ctx, s.spec)
 	if err == nil {

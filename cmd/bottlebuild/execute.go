@@ -76,7 +76,6 @@ type execution struct {
 	saved   *savedPlan
 	in      *input // what a saved plan is compared with
 	record  *history.Recorder
-	reasons map[string][]graph.Reason
 	watch   *watch // or nil
 	release func() // ends the protection of what was found in the cache
 }
@@ -108,7 +107,6 @@ func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end
 // What a shared cache has lost is found piece by piece, so that takes a few times. A
 // saved plan is not carried out a second time, since it is another by then.
 func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
-	x.reasons = map[string][]graph.Reason{}
 	for again := 0; ; again++ {
 		denied := x.denied()
 		plan, err := x.plan(ctx)
@@ -119,9 +117,6 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 			if err := x.saved.verify(ctx, x.session, x.runner, plan, x.in, x.chosen.file); err != nil {
 				return nil, err
 			}
-		}
-		for _, s := range plan.Steps {
-			x.reasons[s.Node.Address] = s.Reasons
 		}
 		report, err := x.execute(ctx, plan)
 		if err == nil {

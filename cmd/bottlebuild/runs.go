@@ -31,7 +31,7 @@ func (x *execution) recordEnd(ctx context.Context, report *graph.Report, failure
 	case failure != nil:
 		status = history.Failed
 	}
-	return x.record.End(status, report, x.reasons, failure, time.Now())
+	return x.record.End(status, report, failure, time.Now())
 }
 
 // runJSON is a run in runs --json: the record less its nodes.

@@ -72,7 +72,7 @@ type Node struct {
 	Seconds float64        `json:"seconds"`
 	Bytes   int64          `json:"bytes"`
 	Error   string         `json:"error,omitempty"`
-	Reasons []graph.Reason `json:"reasons,omitempty"` // of the plan
+	Reasons []graph.Reason `json:"reasons,omitempty"` // why its work was done or tried
 }
 
 const formatVersion = "1"

@@ -28,7 +28,7 @@ func result(address string, status graph.Status, seconds int) *graph.Result {
 func add(t *testing.T, l Log, project string, at time.Duration, results ...*graph.Result) *Recorder {
 	t.Helper()
 	r := l.Start(project, "dev", nil, epoch.Add(at))
-	if err := r.End(Done, &graph.Report{Results: results}, nil, nil, epoch.Add(at+time.Second)); err != nil {
+	if err := r.End(Done, &graph.Report{Results: results}, nil, epoch.Add(at+time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -53,9 +53,10 @@ func TestARunIsKept(t *testing.T) {
 	r := l.Start("p", "dev", []string{"image.a"}, epoch)
 	failed := result("b", graph.Failed, 2)
 	failed.Err = errors.New("broken")
-	report := &graph.Report{Results: []*graph.Result{result("a", graph.Ran, 1), failed, result("c", graph.Cached, 0)}}
-	reasons := map[string][]graph.Reason{"a": {{Cause: graph.NeverBuilt, Component: "history", Text: "never"}}, "c": {{Text: "not kept"}}}
-	if err := r.End(Failed, report, reasons, errors.New("of a node"), epoch.Add(3*time.Second)); err != nil {
+	ran := result("a", graph.Ran, 1)
+	ran.Reasons = []graph.Reason{{Cause: graph.NeverBuilt, Component: "history", Text: "never"}}
+	report := &graph.Report{Results: []*graph.Result{ran, failed, result("c", graph.Cached, 0)}}
+	if err := r.End(Failed, report, errors.New("of a node"), epoch.Add(3*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	key, digest, start := cache.Key{1}, cache.Digest{2}, epoch
@@ -63,7 +64,7 @@ func TestARunIsKept(t *testing.T) {
 		FormatVersion: "1", ID: r.ID(), Project: "p", Targets: []string{"image.a"}, Version: "dev", Started: epoch, Seconds: 3,
 		Status: Failed, Counts: map[string]int{"ran": 1, "failed": 1, "cached": 1},
 		Nodes: []Node{
-			{Address: "a", Kind: "image", Status: graph.Ran, Key: &key, Digest: &digest, Started: &start, Seconds: 1, Bytes: 10, Reasons: reasons["a"]},
+			{Address: "a", Kind: "image", Status: graph.Ran, Key: &key, Digest: &digest, Started: &start, Seconds: 1, Bytes: 10, Reasons: ran.Reasons},
 			{Address: "b", Kind: "image", Status: graph.Failed, Key: &key, Digest: &digest, Started: &start, Seconds: 2, Bytes: 10, Error: "broken"},
 			{Address: "c", Kind: "image", Status: graph.Cached, Key: &key, Digest: &digest, Bytes: 10},
 		},

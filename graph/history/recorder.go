@@ -55,10 +55,10 @@ func (r *Recorder) Begin() error {
 }
 
 // End writes how the run ended and makes room for it. report may be nil.
-func (r *Recorder) End(status Status, report *graph.Report, reasons map[string][]graph.Reason, failure error, now time.Time) error {
+func (r *Recorder) End(status Status, report *graph.Report, failure error, now time.Time) error {
 	r.run.Status, r.run.Seconds = status, now.Sub(r.run.Started).Seconds()
 	if report != nil {
-		r.take(report, reasons)
+		r.take(report)
 	}
 	if failure != nil && len(r.run.Nodes) == 0 {
 		r.run.Error = clip(failure.Error())
@@ -71,7 +71,7 @@ func (r *Recorder) End(status Status, report *graph.Report, reasons map[string][
 	return errors.Join(err, r.log.prune(worked))
 }
 
-func (r *Recorder) take(report *graph.Report, reasons map[string][]graph.Reason) {
+func (r *Recorder) take(report *graph.Report) {
 	for _, res := range report.Results {
 		r.run.Counts[string(res.Status)]++
 		n := Node{
@@ -89,7 +89,7 @@ func (r *Recorder) take(report *graph.Report, reasons map[string][]graph.Reason)
 		}
 		if res.Status == graph.Ran || res.Status == graph.Failed {
 			started := res.Started.UTC()
-			n.Started, n.Reasons = &started, first(reasons[n.Address])
+			n.Started, n.Reasons = &started, first(res.Reasons)
 		}
 		r.run.Nodes = append(r.run.Nodes, n)
 	}
