@@ -39,10 +39,13 @@ func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figu
 	}
 	time.Sleep(settle)
 	export := b.bakeCommand(dir, "--set", "*.output=type=oci,dest=image.tar")
-	export.name = "buildx bake to an OCI file"
+	export.name = "the same to an OCI file"
 	commands := []command{b.runCommand(dir), b.bakeCommand(dir), export}
 	if walked {
 		commands = append(commands, b.command("lstat of every file", dir, b.own, walkCommand, "context"))
+	}
+	if b.docker != "" {
+		commands = append(commands, b.pluginCommand(dir))
 	}
 	runs, err := alternate(ctx, warm, b.pairs, commands...)
 	if err != nil {
@@ -60,6 +63,9 @@ func (b *bench) cachedRun(ctx context.Context, dir string, count, size int, figu
 		verdict("bake / run", fmt.Sprintf("%.1f", r), fmt.Sprintf("at least %.0f", figure), r >= figure),
 		note("bake to an OCI file / run", fmt.Sprintf("%.1f", ratio(runs[2], runs[0]))),
 	)
+	if b.docker != "" {
+		lines = append(lines, note("bake without docker / run", fmt.Sprintf("%.1f", ratio(runs[len(runs)-1], runs[0]))))
+	}
 	if walked {
 		const most = 2
 		r := ratio(runs[0], runs[3])
@@ -127,16 +133,24 @@ func (b *bench) plan(ctx context.Context) ([]line, error) {
 
 func (b *bench) comparePlans(ctx context.Context, dir, state string) ([]line, error) {
 	plan := b.command("bottlebuild plan, "+state, dir, b.bottlebuild, "plan", "--builder", b.address())
-	bake := b.bakeCommand(dir, "--print")
-	runs, err := alternate(ctx, warm, b.pairs, plan, bake)
+	commands := []command{plan, b.bakeCommand(dir, "--print")}
+	if b.docker != "" {
+		commands = append(commands, b.pluginCommand(dir, "--print"))
+	}
+	runs, err := alternate(ctx, warm, b.pairs, commands...)
 	if err != nil {
 		return nil, err
 	}
+	var lines []line
+	for i, c := range commands {
+		lines = append(lines, timing(c, runs[i]))
+	}
 	r := ratio(runs[1], runs[0])
-	return []line{
-		timing(plan, runs[0]), timing(bake, runs[1]),
-		verdict("bake / plan", fmt.Sprintf("%.2f", r), "more than 1", r > 1),
-	}, nil
+	lines = append(lines, verdict("bake / plan", fmt.Sprintf("%.2f", r), "more than 1", r > 1))
+	if b.docker != "" {
+		lines = append(lines, note("bake without docker / plan", fmt.Sprintf("%.2f", ratio(runs[2], runs[0]))))
+	}
+	return lines, nil
 }
 
 // build runs everything in dir and returns how long that took; the error is

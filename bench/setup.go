@@ -23,6 +23,7 @@ import (
 type bench struct {
 	dir                      string
 	bottlebuild, buildx, own string
+	docker                   string // Docker's command line, of which buildx is a plugin; empty: not on PATH
 	pairs                    int
 	env                      []string
 
@@ -51,6 +52,9 @@ func newBench(bin, tmp string, pairs int) (*bench, error) {
 	if b.own, err = os.Executable(); err != nil {
 		return nil, err
 	}
+	if b.docker, err = exec.LookPath("docker"); err != nil && !errors.Is(err, exec.ErrNotFound) {
+		return nil, err
+	}
 	if b.dir, err = os.MkdirTemp(tmp, "bottlebench-"); err != nil {
 		return nil, err
 	}
@@ -67,10 +71,13 @@ func newBench(bin, tmp string, pairs int) (*bench, error) {
 		"BOTTLEBUILD_CACHE=" + b.path("cache"),
 		"BOTTLEBUILD_STATE=" + b.path("state"),
 	}
-	for _, d := range []string{"home", "tmp", "docker", "buildx"} {
-		if err := os.Mkdir(b.path(d), 0o700); err != nil {
+	for _, d := range []string{"home", "tmp", "docker/cli-plugins", "buildx"} {
+		if err := os.MkdirAll(b.path(d), 0o700); err != nil {
 			return nil, errors.Join(err, b.close())
 		}
+	}
+	if err := os.Symlink(b.buildx, b.path("docker/cli-plugins/docker-buildx")); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
@@ -91,10 +98,22 @@ func (b *bench) runCommand(dir string) command {
 	return b.command("bottlebuild run", dir, b.bottlebuild, "run", "--builder", b.address())
 }
 
-// bakeCommand is `buildx bake` in dir.
+// bakeCommand is `docker buildx bake` in dir, or, where there is no docker, its
+// plugin started by itself.
 func (b *bench) bakeCommand(dir string, args ...string) command {
+	if b.docker == "" {
+		return b.pluginCommand(dir, args...)
+	}
+	c := b.pluginCommand(dir, args...)
+	c.name, c.argv = "docker "+c.name, append([]string{b.docker, "buildx"}, c.argv[1:]...)
+	return c
+}
+
+// pluginCommand is `buildx bake` in dir, without the docker before it that starts
+// the plugin, which takes about as long again.
+func (b *bench) pluginCommand(dir string, args ...string) command {
 	argv := append([]string{b.buildx, "bake", "--builder", builder}, args...)
-	return b.command("buildx "+strings.Join(append([]string{"bake"}, args...), " "), dir, argv...)
+	return b.command(strings.Join(append([]string{"buildx bake"}, args...), " "), dir, argv...)
 }
 
 // startDaemon starts bottlebuild's own BuildKit, unless it runs, and makes it
@@ -183,9 +202,17 @@ func (b *bench) facts(ctx context.Context, w io.Writer) error {
 		}
 		release = append(release, byte(c))
 	}
-	_, err = fmt.Fprintf(w, "%d cores, %s, Linux %s, %s\n%s; buildx %s\n%d runs of each, in turns\n",
+	docker := "no docker on PATH: its plugin buildx is measured without it"
+	if b.docker != "" {
+		v, err := b.command("docker --version", ".", b.docker, "--version").run(ctx)
+		if err != nil {
+			return err
+		}
+		docker = strings.TrimSpace(v.output)
+	}
+	_, err = fmt.Fprintf(w, "%d cores, %s, Linux %s, %s\n%s; buildx %s; %s\n%d runs of each, in turns\n",
 		runtime.NumCPU(), processor(), release, runtime.Version(),
-		strings.Join(strings.Split(strings.TrimSpace(u.output), "\n"), ", "), buildx, b.pairs)
+		strings.Join(strings.Split(strings.TrimSpace(u.output), "\n"), ", "), buildx, docker, b.pairs)
 	return err
 }
 
