@@ -127,11 +127,25 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.hash.Write(p[:n])
 	if err == io.EOF {
 		if got := Digest(v.hash.Sum(nil)); got != v.want {
-			return n, errors.Join(fmt.Errorf("read blob %s: %w: its content has digest %s", v.want, ErrDamaged, got),
-				v.s.quarantine(blobPath(v.want)))
+			err := fmt.Errorf("read blob %s: %w: its content has digest %s", v.want, ErrDamaged, got)
+			if !v.replaced() {
+				err = errors.Join(err, v.s.quarantine(blobPath(v.want)))
+			}
+			return n, err
 		}
 	}
 	return n, err
+}
+
+// replaced reports whether the blob's file is another by now: somebody else has found
+// it damaged too, and has put it anew.
+func (v *verifier) replaced() bool {
+	read, err := v.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := lstat(v.s.blobs, v.want.Hex())
+	return err == nil && !os.SameFile(read, there)
 }
 
 func (v *verifier) Close() error { return v.file.Close() }

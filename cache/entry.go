@@ -70,7 +70,8 @@ type Entry struct {
 var ErrMiss = errors.New("not in the cache")
 
 // ErrDamaged is also wrapped by such an error where an entry was there but could
-// not be trusted. It has been moved to quarantine.
+// not be trusted, and where that is why it, or a blob that it needs, is gone. It has
+// been moved to quarantine.
 var ErrDamaged = errors.New("damaged")
 
 // ErrUncertain is also wrapped by such an error where nobody could tell in time
@@ -135,7 +136,7 @@ func decodeEntry(b []byte, k Key) (*Entry, error) {
 func (s *Store) Get(k Key) (*Entry, error) {
 	b, used, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("get %s: %w", k, ErrMiss)
+		return nil, fmt.Errorf("get %s: %w", k, s.missing(k))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", k, err)
@@ -152,6 +153,9 @@ func (s *Store) Get(k Key) (*Entry, error) {
 			if !errors.Is(err, ErrMiss) {
 				return nil, err
 			}
+			if slices.ContainsFunc(e.Output.Blobs, s.lostDamaged) {
+				return nil, fmt.Errorf("get %s: %w: %w: %w", k, ErrEvicted, ErrDamaged, err)
+			}
 			return nil, fmt.Errorf("get %s: %w: %w", k, ErrEvicted, err)
 		}
 	}
@@ -164,12 +168,23 @@ func (s *Store) Get(k Key) (*Entry, error) {
 	return e, nil
 }
 
+// missing is the error for a key whose entry is not there.
+func (s *Store) missing(k Key) error {
+	if s.foundDamaged(entryPath(k)) {
+		return fmt.Errorf("%w: it was %w", ErrMiss, ErrDamaged)
+	}
+	return ErrMiss
+}
+
+// lostDamaged reports whether a blob is not there because it was damaged.
+func (s *Store) lostDamaged(b Blob) bool { return s.foundDamaged(blobPath(b.Digest)) }
+
 // Recipe returns the text of the recipe that k is the hash of, also where the
 // entry's blobs are gone. The error wraps [ErrMiss] if there is no whole entry.
 func (s *Store) Recipe(k Key) (string, error) {
 	b, _, err := s.readEntry(k)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("recipe of %s: %w", k, ErrMiss)
+		return "", fmt.Errorf("recipe of %s: %w", k, s.missing(k))
 	}
 	if err != nil {
 		return "", fmt.Errorf("recipe of %s: %w", k, err)

@@ -79,7 +79,10 @@ func (p *pruner) records(ctx context.Context) error {
 	}
 	n, err := p.s.trimQuarantine(maxQuarantineFiles, maxQuarantineBytes, quarantined, p.o.DryRun)
 	p.report.Freed += n
-	return err
+	if err != nil || p.o.DryRun {
+		return err
+	}
+	return p.s.dropSigns(quarantined)
 }
 
 // files removes those files of a directory with directories HH that are to go.

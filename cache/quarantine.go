@@ -16,7 +16,8 @@ const (
 	maxQuarantineBytes = 1 << 30
 )
 
-// quarantine moves a damaged file out of the way, where people can look at it.
+// quarantine moves a damaged file out of the way, where people can look at it, and
+// leaves a sign that it was damaged.
 func (s *Store) quarantine(name string) error {
 	if s.view != nil {
 		s.view.hide(name)
@@ -26,6 +27,9 @@ func (s *Store) quarantine(name string) error {
 	err := s.root.Rename(name, to)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("quarantine %s: %w", name, err)
+	}
+	if err == nil {
+		s.signDamaged(name)
 	}
 	_, err = s.trimQuarantine(maxQuarantineFiles, maxQuarantineBytes, time.Time{}, false)
 	return err

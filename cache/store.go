@@ -26,6 +26,7 @@ import (
 //	pins/HEX                 what outlives processes and needs blobs, see [Store.Pin]
 //	chores/                  when what is done daily was done, see [Store.Daily]
 //	quarantine/              what was found damaged, for people to look at
+//	damaged/HH/HEX           empty files: which keys and blobs that was, until they are put again
 //	tmp/                     files that are being written
 //
 // The time of modification of an entry and of a blob is when it was last used,
@@ -210,6 +211,7 @@ func (t *temp) rename(name string) error {
 	}
 	if err == nil {
 		t.name = ""
+		t.s.clearDamaged(name)
 		err = t.s.syncDir(path.Dir(name))
 	}
 	if err != nil {

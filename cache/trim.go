@@ -145,6 +145,9 @@ func (t *trimmer) rest(ctx context.Context) error {
 		return err
 	}
 	quarantined, err := t.s.trimQuarantine(maxQuarantineFiles, maxQuarantineBytes, t.start.Add(-quarantineAge), false)
+	if err == nil {
+		err = t.s.dropSigns(t.start.Add(-quarantineAge))
+	}
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func Causes() []Meaning {
 		{Changed, "an attribute or another component of the key differs"},
 		{Dependency, "a dependency will run; if that yields what it had before, this node is skipped"},
 		{Evicted, "the result is no longer in the cache"},
-		{Damaged, "the result in the cache does not match its digest or cannot be read"},
+		{Damaged, "the result in the cache does not match its digest or cannot be read, or was put aside for that"},
 		{Forced, "`--force` or `--no-cache` wants it done again"},
 		{OtherKeys, "the earlier work was recorded by a version of bottlebuild with other keys"},
 		{Unknown, "a shared cache could not say, or not in time, whether it has the result, and why; it is asked again when the node's turn comes"},

@@ -43,6 +43,22 @@ func (r *Report) Outputs() Inputs {
 	return out
 }
 
+// Follow makes r the report of a run that begins where an earlier one had to end:
+// what r found in the cache because that one had done it counts as done.
+func (r *Report) Follow(earlier *Report) {
+	ran := map[string]*Result{}
+	for _, res := range earlier.Results {
+		if res.Status == Ran {
+			ran[res.Node.Address] = res
+		}
+	}
+	for i, res := range r.Results {
+		if before := ran[res.Node.Address]; before != nil && res.Status == Cached && res.Key == before.Key {
+			r.Results[i] = before
+		}
+	}
+}
+
 // errStopped is the cause of skips after a failure without KeepGoing.
 var errStopped = errors.New("not started: another node had failed")
 

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"path/filepath"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -28,7 +29,7 @@ func (w *Worker) checkExport(ctx context.Context, p Export, s graph.Spec, entry 
 		return graph.Verdict{}, err
 	}
 	if why != "" {
-		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CauseFileLost, Component: "file", Text: why}}}, nil
+		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: CauseFileLost, Component: "file", Text: filepath.Base(p.Path) + ": " + why}}}, nil
 	}
 	return graph.Default(s, entry), nil
 }

@@ -223,7 +223,8 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify [FILE] [TARGET...]",
 		Short: "Read all of the cache and check it against its digests",
 		Long: `Verify reads every entry and every blob. What is damaged is moved to the cache's
-quarantine, so that the next run makes it again, and the exit code is 6.
+quarantine, so that the next run makes it again ("plan" says "damaged" until then),
+and the exit code is 6.
 
 With --rebuild N it also builds up to N of the bottle file's images again, drawn
 at random from those that are in the cache, without any build cache, and

@@ -107,6 +107,7 @@ func (a *app) start(c *chosen, f *runFlags, saved *savedPlan) (x *execution, end
 // What a shared cache has lost is found piece by piece, so that takes a few times. A
 // saved plan is not carried out a second time, since it is another by then.
 func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
+	earlier := &graph.Report{}
 	for again := 0; ; again++ {
 		denied := x.denied()
 		plan, err := x.plan(ctx)
@@ -120,6 +121,8 @@ func (x *execution) planAndExecute(ctx context.Context) (*graph.Report, error) {
 		}
 		report, err := x.execute(ctx, plan)
 		if err == nil {
+			report.Follow(earlier)
+			earlier = report
 			err = x.watch.followRun(ctx, x, plan)
 		}
 		if err != nil {
