@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"time"
@@ -121,11 +120,7 @@ func (s *Store) ReadStatTable(dir string) *StatTable {
 		return t
 	}
 	t.stored = true
-	b := make([]byte, fi.Size())
-	if _, err := io.ReadFull(f, b); err != nil {
-		return t
-	}
-	if t.decode(b) != nil {
+	if t.decode(f, fi.Size()) != nil {
 		t.records = map[string]*StatRecord{}
 	}
 	if now := time.Now(); s.view == nil && now.Sub(fi.ModTime()) > 24*time.Hour {

@@ -4,13 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
+	"strings"
 )
 
 // A table's file is the line below; the CRC-32C of the rest, 4 bytes; the
 // directory, behind its length; the number of records; and the records, as
 // encode writes them. Numbers are varints, or little-endian if of fixed length.
-const statMagic = "bottlebuild-stat 1\n"
+const statMagic = "bottlebuild-stat 2\n"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -23,8 +25,15 @@ func (t *StatTable) encode() []byte {
 		b = append(b, s...)
 	}
 	text(t.dir)
+	count := 0
+	for _, r := range t.records {
+		if t.inUse(r) {
+			count++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(count))
 	for p, r := range t.records {
-		if r.seen+statDays < t.today {
+		if !t.inUse(r) {
 			continue
 		}
 		text(p)
@@ -46,25 +55,36 @@ func (t *StatTable) encode() []byte {
 // smallestRecord is the least number of bytes that a record takes.
 const smallestRecord = 1 + 1 + 8 + 8 + 4 + len(Digest{}) + 1
 
-func (t *StatTable) decode(b []byte) error {
-	if len(b) < len(statMagic)+4 || string(b[:len(statMagic)]) != statMagic {
+// inUse reports whether the record was used lately enough to be kept.
+func (t *StatTable) inUse(r *StatRecord) bool { return r.seen+statDays >= t.today }
+
+// decode reads the records of a file of size bytes.
+func (t *StatTable) decode(r io.Reader, size int64) error {
+	head := make([]byte, len(statMagic)+4)
+	if _, err := io.ReadFull(r, head); err != nil || string(head[:len(statMagic)]) != statMagic {
 		return fmt.Errorf("%w: it does not start as a stat table does", ErrDamaged)
 	}
-	sum, b := binary.LittleEndian.Uint32(b[len(statMagic):]), b[len(statMagic)+4:]
-	if crc32.Checksum(b, castagnoli) != sum {
+	var body strings.Builder // what the records hold refers to it
+	body.Grow(int(size))
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(io.MultiWriter(&body, sum), io.LimitReader(r, size)); err != nil {
+		return err
+	}
+	if sum.Sum32() != binary.LittleEndian.Uint32(head[len(statMagic):]) {
 		return fmt.Errorf("%w: its checksum does not match", ErrDamaged)
 	}
-	d := &statDecoder{rest: string(b)}
+	d := &statDecoder{rest: body.String()}
 	if dir := d.text(maxStatPath); dir != t.dir {
 		return fmt.Errorf("%w: it is of directory %.200q", ErrDamaged, dir)
 	}
-	// One array for all, sized as if records were short, is one allocation.
-	estimate := min(len(d.rest)/smallestRecord, maxStatRecords)
-	t.records = make(map[string]*StatRecord, estimate/2)
-	records := make([]StatRecord, 0, estimate/2)
-	for len(d.rest) > 0 && !d.bad {
-		records = append(records, StatRecord{})
-		r := &records[len(records)-1]
+	count := int(d.number(maxStatRecords))
+	if count > len(d.rest)/smallestRecord {
+		return fmt.Errorf("%w: it says that it has %d records", ErrDamaged, count)
+	}
+	t.records = make(map[string]*StatRecord, count)
+	records := make([]StatRecord, count) // one allocation for all
+	for i := range records {
+		r := &records[i]
 		name := d.text(maxStatPath)
 		r.Size = int64(d.number(math.MaxInt64))
 		r.MTime = d.time()
@@ -76,11 +96,8 @@ func (t *StatTable) decode(b []byte) error {
 		copy(r.Digest[:], d.take(len(r.Digest)))
 		r.Extra = d.text(16 * maxStatPath)
 		t.records[name] = r
-		if len(t.records) > maxStatRecords {
-			d.bad = true
-		}
 	}
-	if d.bad {
+	if d.bad || d.rest != "" || len(t.records) != count {
 		return fmt.Errorf("%w: a record is not whole", ErrDamaged)
 	}
 	return nil

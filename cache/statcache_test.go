@@ -235,16 +235,18 @@ func FuzzStatTable(f *testing.F) {
 	small := NewStatTable("/d")
 	small.Put("f", &StatRecord{Extra: "x"})
 	f.Add(small.encode()[head:])
-	f.Add([]byte("\x02/d"))
+	f.Add([]byte("\x02/d\x00"))
+	f.Add([]byte("\x02/d\x01"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := append([]byte(statMagic), 0, 0, 0, 0)
 		binary.LittleEndian.PutUint32(b[len(statMagic):], crc32.Checksum(body, castagnoli))
 		table := NewStatTable("/d")
-		if err := table.decode(append(b, body...)); err != nil {
+		b = append(b, body...)
+		if err := table.decode(bytes.NewReader(b), int64(len(b))); err != nil {
 			return
 		}
-		again := NewStatTable("/d")
-		if err := again.decode(table.encode()); err != nil || again.Len() > table.Len() {
+		again, text := NewStatTable("/d"), table.encode()
+		if err := again.decode(bytes.NewReader(text), int64(len(text))); err != nil || again.Len() > table.Len() {
 			t.Errorf("a table that was read cannot be written and read again: %v", err)
 		}
 	})

@@ -33,39 +33,37 @@ type lister struct {
 	bytes int64
 }
 
+// list adds the entries of a directory. parent is the path of that, with a slash
+// behind it, or empty.
 func (l *lister) list(nodes []node, parent string) {
 	for i := range nodes {
 		n := &nodes[i]
 		if n.kind == 0 {
 			continue
 		}
-		name := n.name
-		if parent != "" {
-			name = parent + "/" + name
-		}
 		if n.fresh {
-			l.table.Put(name, n.record)
+			l.table.Put(parent+n.name, n.record)
 		}
 		before := len(l.text)
-		l.line(n, name)
+		l.line(n, parent)
 		if n.kind != kindDir {
 			continue
 		}
 		start := len(l.text)
-		l.list(n.entries, name)
+		l.list(n.entries, parent+n.name+"/")
 		if !n.selected && len(l.text) == start {
 			l.text = l.text[:before]
 		}
 	}
 }
 
-func (l *lister) line(n *node, name string) {
+func (l *lister) line(n *node, parent string) {
 	b := append(l.text, byte(n.kind), ' ')
 	for shift := 9; shift >= 0; shift -= 3 {
 		b = append(b, '0'+byte(n.perm>>shift&7))
 	}
 	b = append(b, ' ')
-	b = appendQuoted(b, name)
+	b = appendPath(b, parent, n.name)
 	switch n.kind {
 	case kindFile:
 		l.files++
@@ -105,17 +103,29 @@ func (l *lister) dropGone(top []node) {
 	l.table.Retain(func(p string) bool { return known[p] })
 }
 
-// appendQuoted quotes s as Go does with escapes for all that is not ASCII, so
-// that the form depends on no version of Unicode.
-func appendQuoted(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return strconv.AppendQuoteToASCII(b, s)
-		}
+// appendQuoted is appendPath for a text that is whole.
+func appendQuoted(b []byte, s string) []byte { return appendPath(b, "", s) }
+
+// appendPath quotes parent+name as Go does with escapes for all that is not
+// ASCII, so that the form depends on no version of Unicode.
+func appendPath(b []byte, parent, name string) []byte {
+	if !printable(parent) || !printable(name) {
+		return strconv.AppendQuoteToASCII(b, parent+name)
 	}
 	b = append(b, '"')
-	b = append(b, s...)
+	b = append(b, parent...)
+	b = append(b, name...)
 	return append(b, '"')
+}
+
+// printable reports whether nothing in s has to be escaped.
+func printable(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func appendHex(b []byte, d cache.Digest) []byte {
