@@ -230,10 +230,13 @@ func Diff(before, after *Recipe) []Change {
 	return changes
 }
 
+// Concealed stands in messages for a value that is not to be shown.
+const Concealed = "(sensitive)"
+
 // conceal says of values only whether there are any.
 func conceal(values []string) []string {
 	if len(values) == 0 {
 		return nil
 	}
-	return []string{"(sensitive)"}
+	return []string{Concealed}
 }

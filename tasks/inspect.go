@@ -22,9 +22,6 @@ type Inspection struct {
 	Console string
 }
 
-// concealed stands for a value that is not to be shown.
-const concealed = "(sensitive)"
-
 // Inspect looks at a machine that bottlebuild made.
 func (w *Worker) Inspect(ctx context.Context, name string) (Inspection, error) {
 	be, rec, err := w.find(ctx, name)
@@ -56,19 +53,19 @@ func shown(p Machine) Machine {
 	plain, sensitive := splitEnv(p)
 	p.Env = plain
 	for name := range sensitive {
-		p.Env[name] = concealed
+		p.Env[name] = cache.Concealed
 	}
 	p.Provision = slices.Clone(p.Provision)
 	for i := range p.Provision {
 		pr := &p.Provision[i]
 		component := fmt.Sprintf("provision.%d", i)
 		if hides(p.Sensitive, component) {
-			pr.Exec = []string{concealed}
+			pr.Exec = []string{cache.Concealed}
 		}
 		pr.Env = maps.Clone(pr.Env)
 		for name := range pr.Env {
 			if hides(p.Sensitive, component+".env."+name) {
-				pr.Env[name] = concealed
+				pr.Env[name] = cache.Concealed
 			}
 		}
 	}

@@ -29,7 +29,7 @@ func (w *explanation) explain(ctx context.Context, s *graph.Step) (whyJSON, erro
 		}
 		for _, c := range r.Components {
 			if c.Type == cache.TypeHidden {
-				c.Value = "(sensitive)"
+				c.Value = cache.Concealed
 			}
 			j.Recipe = append(j.Recipe, component{c.Name, c.Value})
 		}

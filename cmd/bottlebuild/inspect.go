@@ -166,7 +166,7 @@ func inspectForm(head machineJSON, in tasks.Inspection) inspectJSON {
 	for _, c := range in.Components {
 		value := c.Value
 		if c.Type == cache.TypeHidden {
-			value = "(sensitive)"
+			value = cache.Concealed
 		}
 		j.Components = append(j.Components, componentJSON{c.Name, value})
 	}

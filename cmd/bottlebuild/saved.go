@@ -62,25 +62,6 @@ type savedPlan struct {
 	nowEnv, nowVars map[string]bottlefile.Var
 }
 
-// givenValues are values of variables. Those of sensitive ones are left out.
-type givenValues struct {
-	Values    map[string]string `json:"values,omitempty"`
-	Sensitive []string          `json:"sensitive,omitempty"` // names, in order
-}
-
-func concealed(vars map[string]bottlefile.Var, sensitive map[string]bool) givenValues {
-	g := givenValues{Values: map[string]string{}}
-	for name, v := range vars {
-		if sensitive[name] {
-			g.Sensitive = append(g.Sensitive, name)
-		} else {
-			g.Values[name] = v.Value
-		}
-	}
-	slices.Sort(g.Sensitive)
-	return g
-}
-
 // savedArgument returns the saved plan that the first argument is, or nil.
 func (a *app) savedArgument(f *selection, args []string) (*savedPlan, error) {
 	if len(args) == 0 || len(f.files) > 0 {
@@ -172,34 +153,6 @@ func (p *savedPlan) selection(given *fileFlags) (f selection, args []string, err
 	return f, p.Targets, nil
 }
 
-// restore gives variables the values that they had when the plan was made, and
-// sensitive ones those that are given now.
-func (p *savedPlan) restore(o *bottlefile.Options) error {
-	var err error
-	if o.Env, err = p.restored(p.Env); err == nil {
-		o.Vars, err = p.restored(p.Vars)
-	}
-	return err
-}
-
-func (p *savedPlan) restored(g givenValues) (map[string]bottlefile.Var, error) {
-	vars := map[string]bottlefile.Var{}
-	for name, value := range g.Values {
-		vars[name] = bottlefile.Var{Value: value, Origin: "the saved plan"}
-	}
-	for _, name := range g.Sensitive {
-		v, ok := p.nowVars[name]
-		if !ok {
-			v, ok = p.nowEnv[name]
-		}
-		if !ok {
-			return nil, usageError("the variable %s is sensitive, so its value is not in the saved plan: give it again with --var %s=VALUE or %s%s", name, name, varPrefix, name)
-		}
-		vars[name] = v
-	}
-	return vars, nil
-}
-
 // changedInputs names the files that are not what they were, and those that
 // are new or gone.
 func (p *savedPlan) changedInputs(in *input, file *bottlefile.File) ([]string, error) {
@@ -232,6 +185,7 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	if err != nil {
 		return err
 	}
+	changes = append(changes, p.changedVars(file)...)
 	for _, text := range p.Listings {
 		if _, err := s.store.PutBytes([]byte(text)); err != nil {
 			return err
@@ -250,7 +204,8 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 			}
 		}
 	}
-	for _, d := range runner.Deviations(ctx, plan, promised) {
+	deviations := runner.Deviations(ctx, plan, promised)
+	for _, d := range deviations {
 		said := []string{d.Address, d.Text, reasonLine(d.Reasons)}
 		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
 		changes = append(changes, strings.Join(said, ": "))
@@ -261,6 +216,6 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	if over := len(changes) - most; over > 0 {
 		changes = append(changes[:most], fmt.Sprintf("and %d more", over))
 	}
-	return usageError("the saved plan is not carried out, since something has changed since it was made on %s:\n  %s\nMake it again with: bottlebuild plan --out FILE",
-		p.Created.Local().Format(time.DateTime), strings.Join(changes, "\n  "))
+	return usageError("the saved plan is not carried out, since something has changed since it was made on %s:\n  %s%s\nMake it again with: bottlebuild plan --out FILE",
+		p.Created.Local().Format(time.DateTime), strings.Join(changes, "\n  "), p.sensitiveAdvice(deviations))
 }
