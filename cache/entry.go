@@ -47,7 +47,8 @@ func (o Output) Blob(name string) (Blob, bool) {
 type Entry struct {
 	Key     Key       `json:"key"`
 	Kind    string    `json:"kind"`
-	Address string    `json:"address"` // of the node that did the work
+	Action  string    `json:"action,omitempty"` // what the work was, where a kind has several: "start"
+	Address string    `json:"address"`          // of the node that did the work
 	Output  Output    `json:"output"`
 	Created time.Time `json:"created"`
 	Seconds float64   `json:"seconds"` // how long the work took

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path"
 	"slices"
 	"time"
 )
@@ -20,7 +19,7 @@ const recordAge = 30 * 24 * time.Hour
 const quarantineAge = 7 * 24 * time.Hour
 
 // records removes small files that have lost their meaning: marks that are
-// older than every entry, notes of the newest key of addresses that have no
+// older than every entry, notes of the newest keys of addresses that have no
 // entry, tables of directories that are not built any more, old quarantine.
 func (p *pruner) records(ctx context.Context) error {
 	p.end() // to look at what is left takes long, and bothers nobody
@@ -50,9 +49,9 @@ func (p *pruner) records(ctx context.Context) error {
 		return err
 	}
 	err = p.files(ctx, eachHashed(p.s.root, "latest"), "latest", func(fi fs.FileInfo) bool {
-		b, err := readFile(p.s.root, hashed("latest", fi.Name()), 256)
-		k, perr := parseLatest(b)
-		return err == nil && (perr != nil || !entries[k]) && fi.ModTime().Before(p.start.Add(-recordAge))
+		b, err := readFile(p.s.root, hashed("latest", fi.Name()), maxLatest)
+		keys, _ := parseLatest(b)
+		return err == nil && !slices.ContainsFunc(keys, func(k Key) bool { return entries[k] }) && fi.ModTime().Before(p.start.Add(-recordAge))
 	})
 	if err != nil {
 		return err
@@ -108,19 +107,21 @@ func (p *pruner) files(ctx context.Context, list iter.Seq2[fs.FileInfo, error], 
 	return nil
 }
 
-// latestKeys returns the newest keys of all addresses, and since when they are.
+// latestKeys returns the newest key of each address, and since when it is. Those
+// before it are not kept for explanations alone: they serve for as long as they
+// are there.
 func (s *Store) latestKeys() (map[Key]time.Time, error) {
 	keys := map[Key]time.Time{}
 	for fi, err := range eachHashed(s.root, "latest") {
 		if err != nil {
 			return nil, err
 		}
-		b, err := readFile(s.root, path.Join("latest", fi.Name()[:2], fi.Name()), 256)
+		b, err := readFile(s.root, hashed("latest", fi.Name()), maxLatest)
 		if err != nil {
 			continue
 		}
-		if k, err := parseLatest(b); err == nil && fi.ModTime().After(keys[k]) {
-			keys[k] = fi.ModTime()
+		if recent, err := parseLatest(b); err == nil && fi.ModTime().After(keys[recent[0]]) {
+			keys[recent[0]] = fi.ModTime()
 		}
 	}
 	return keys, nil

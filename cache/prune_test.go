@@ -213,6 +213,28 @@ func TestPruneKeepsWhatExplains(t *testing.T) {
 	}
 }
 
+// The record of an address stays for as long as one of its keys has an entry.
+func TestPruneKeepsKeysOfEntries(t *testing.T) {
+	s := open(t)
+	e := entry(t, s, "content")
+	if err := errors.Join(s.SetLatest("p", "a", e.Key), s.SetLatest("p", "a", cache.Key{1})); err != nil {
+		t.Fatal(err)
+	}
+	age(t, s, 60*24*time.Hour)
+	prune(t, s, cache.PruneOptions{MaxSize: -1})
+	if keys, err := s.Recent("p", "a"); err != nil || len(keys) != 2 {
+		t.Errorf("%v, %v", keys, err)
+	}
+	if err := s.Delete(e.Key); err != nil {
+		t.Fatal(err)
+	}
+	age(t, s, 60*24*time.Hour)
+	prune(t, s, cache.PruneOptions{MaxSize: -1})
+	if keys, err := s.Recent("p", "a"); !errors.Is(err, cache.ErrMiss) {
+		t.Errorf("without entries: %v, %v", keys, err)
+	}
+}
+
 func TestPruneDropsTagsOfWhatIsGone(t *testing.T) {
 	s := open(t)
 	e := entry(t, s, "content")

@@ -20,7 +20,7 @@ import (
 //	blobs/sha256/HEX         bytes, named by their digest
 //	entries/HH/HEX           one small file per key
 //	marks/HH/HEX             empty files, see [Store.Mark]
-//	latest/HH/HEX            the newest key of an address, see [Store.SetLatest]
+//	latest/HH/HEX            the newest keys of an address, see [Store.SetLatest]
 //	locks/HEX                flock files, one per key that is being worked on
 //	leases/                  flock files, one per process that uses the store, see [Store.Hold]
 //	pins/HEX                 what outlives processes and needs blobs, see [Store.Pin]

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"bottlebuild/cache"
 )
 
@@ -308,6 +310,54 @@ func TestMarksAndLatest(t *testing.T) {
 	}
 	if _, err := s.Latest("q", "a"); !errors.Is(err, cache.ErrMiss) {
 		t.Error("another scope:", err)
+	}
+}
+
+// The last keys of an address are remembered, a few and each once; also one that
+// an earlier version recorded, which knew one only.
+func TestRecent(t *testing.T) {
+	s := open(t)
+	set := func(ks ...cache.Key) {
+		t.Helper()
+		for _, k := range ks {
+			if err := s.SetLatest("p", "a", k); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(ks ...cache.Key) {
+		t.Helper()
+		got, err := s.Recent("p", "a")
+		if diff := cmp.Diff(ks, got); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+		if latest, err := s.Latest("p", "a"); err != nil || latest != ks[0] {
+			t.Errorf("the latest is %s, %v", latest, err)
+		}
+	}
+	set(cache.Key{1})
+	files, err := filepath.Glob(filepath.Join(s.Dir(), "latest", "*", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if b, err := os.ReadFile(files[0]); err != nil || string(b) != fmt.Sprintln(cache.Key{1}) {
+		t.Errorf("one key is recorded as %q, %v", b, err)
+	}
+	set(cache.Key{2}, cache.Key{1}, cache.Key{1})
+	want(cache.Key{1}, cache.Key{2})
+	for i := range byte(8) {
+		set(cache.Key{10 + i})
+	}
+	want(cache.Key{17}, cache.Key{16}, cache.Key{15}, cache.Key{14}, cache.Key{13}, cache.Key{12}, cache.Key{11}, cache.Key{10})
+	for name, text := range map[string]string{"empty": "", "no key": "x\n", "a key and none": cache.Key{1}.String() + "\nx\n"} {
+		if err := os.WriteFile(files[0], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Recent("p", "a"); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		set(cache.Key{3})
+		want(cache.Key{3})
 	}
 }
 

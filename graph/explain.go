@@ -3,7 +3,7 @@ package graph
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 
 	"bottlebuild/cache"
 )
@@ -11,14 +11,16 @@ import (
 // Explainer is a [Worker] that can say more of a changed component than that it
 // is another, such as which files of a directory have changed.
 type Explainer interface {
-	Explain(ctx context.Context, s Spec, c cache.Change) []Reason
+	// Explain returns what says it of changes of one node, at once: what it had to
+	// look at for one change serves for the next.
+	Explain(ctx context.Context, s Spec) func(cache.Change) []Reason
 }
 
 // explain adds to a step that will run why it will: what the world has lost, as
-// the worker said; else what differs from the recipe the node had last.
+// the worker said; else what differs from the nearest recipe that the node had.
 func (r *Runner) explain(ctx context.Context, s *Step, forced bool, miss error) {
-	latest, err := r.Cache.Latest(r.Scope, s.Node.Address)
-	r.estimate(s, latest, err)
+	recent := r.recent(s.Node)
+	r.estimate(s, recent)
 	switch said := len(s.Reasons) > 0; { // by the worker
 	case forced:
 		s.Reasons = []Reason{forcedReason}
@@ -26,13 +28,13 @@ func (r *Runner) explain(ctx context.Context, s *Step, forced bool, miss error) 
 		s.Reasons = []Reason{{Cause: Damaged, Component: "cache", Text: "damaged in the cache"}}
 	case !said && errors.Is(miss, cache.ErrEvicted):
 		s.Reasons = []Reason{evictedReason}
-	case err != nil && miss != nil: // what the worker misses was never there
+	case len(recent) == 0 && miss != nil && !s.ofWorld: // what the worker misses was never there
 		s.Reasons = append(r.elsewhere(ctx, s), s.Reasons...)
 	case said:
-	case err == nil && latest == s.Key:
+	case miss != nil && slices.Contains(recent, s.Key):
 		s.Reasons = []Reason{evictedReason}
 	default:
-		s.Reasons = r.differences(ctx, s, latest)
+		s.Reasons = r.differences(ctx, s, recent)
 	}
 	s.Reasons = append(s.Reasons, s.notes...)
 }
@@ -44,78 +46,41 @@ var (
 )
 
 // explainUnknown adds to a step whose inputs are not all known which dependencies
-// keep them so, and what else differs from the recipe the node had last.
+// keep them so, and what else differs from the nearest recipe that the node had.
 func (r *Runner) explainUnknown(ctx context.Context, s *Step, waits []*Step) {
-	latest, err := r.Cache.Latest(r.Scope, s.Node.Address)
-	r.estimate(s, latest, err)
+	recent := r.recent(s.Node)
+	r.estimate(s, recent)
 	switch {
 	case r.forced(s):
 		s.Reasons = []Reason{forcedReason}
-	case err != nil && s.Decision == Run:
+	case s.ofWorld || len(s.Reasons) > 0 && len(recent) > 0: // the worker has said why
+	case len(recent) == 0 && s.Decision == Run:
 		s.Reasons = []Reason{neverBuilt}
-	case len(s.Reasons) > 0: // the worker has said why
-	case err == nil && s.recipe != nil:
-		s.Reasons = r.differences(ctx, s, latest)
+	case len(recent) > 0 && s.recipe != nil:
+		s.Reasons = r.differences(ctx, s, recent)
 	}
 	for _, d := range waits {
-		verb := "will"
-		if d.Decision == Maybe {
-			verb = "may"
-		}
-		s.Reasons = append(s.Reasons, Reason{Cause: Dependency, Component: d.Node.Address, Text: fmt.Sprintf("%s %s run", d.Node.Address, verb)})
+		s.Reasons = append(s.Reasons, Reason{Cause: Dependency, Component: d.Node.Address, Text: d.Node.Address + " " + d.prospect()})
 	}
 	s.Reasons = append(s.Reasons, s.notes...)
 }
 
-// differences compares the step's recipe with that of an earlier key. Of a step
-// whose recipe is not whole yet, what that lacks is passed over.
-func (r *Runner) differences(ctx context.Context, s *Step, earlier cache.Key) []Reason {
-	text, err := r.Cache.Recipe(earlier)
-	switch {
-	case errors.Is(err, cache.ErrDamaged):
-		return []Reason{{Cause: Damaged, Component: "cache", Text: "the record of its earlier work is damaged in the cache"}}
-	case err != nil:
-		return []Reason{{Cause: Evicted, Component: "cache", Text: "its earlier work was evicted from the cache"}}
+// prospect says of a step with work whether that will be done.
+func (s *Step) prospect() string {
+	if s.Decision == Maybe {
+		return "may run"
 	}
-	before, err := cache.ParseRecipe(text)
+	return "will run"
+}
+
+// recent returns the keys that the node had when it was done here, the newest
+// first.
+func (r *Runner) recent(n *Node) []cache.Key {
+	keys, err := r.Cache.Recent(r.Scope, n.Address)
 	if err != nil {
-		return []Reason{{Cause: OtherKeys, Component: "schema", Text: "built by a version with other keys"}}
+		return nil // what cannot be read explains nothing
 	}
-	return r.compare(ctx, s, before)
-}
-
-// compare says in what the step's recipe differs from an earlier one.
-func (r *Runner) compare(ctx context.Context, s *Step, before *cache.Recipe) []Reason {
-	var reasons []Reason
-	for _, c := range cache.Diff(before, s.recipe) {
-		if c.After == "" && !s.spec.Known {
-			continue
-		}
-		if e, ok := r.Worker.(Explainer); ok {
-			if more := e.Explain(ctx, s.spec, c); len(more) > 0 {
-				reasons = append(reasons, more...)
-				continue
-			}
-		}
-		reasons = append(reasons, ChangeReason(c, Changed, ""))
-	}
-	return reasons
-}
-
-// estimate takes over what the work of the node's latest key took; err is of
-// looking for that. Work that was never done takes what is typical for its kind.
-func (r *Runner) estimate(s *Step, latest cache.Key, err error) {
-	if err == nil {
-		if e, err := r.Cache.Get(latest); err == nil {
-			s.Estimate = Estimate{Seconds: e.Seconds, Bytes: e.Bytes}
-			return
-		}
-	}
-	if r.Typical != nil {
-		if t := r.Typical(s.Node.Kind); t.Seconds > 0 {
-			s.Estimate = Estimate{Seconds: t.Seconds, Bytes: t.Bytes, Typical: true}
-		}
-	}
+	return keys
 }
 
 // elsewhere compares a step that was never done here with what it was when it
@@ -136,35 +101,6 @@ func (r *Runner) elsewhere(ctx context.Context, s *Step) []Reason {
 		return reasons
 	}
 	return []Reason{neverBuilt}
-}
-
-// Nearest returns, of the keys, the one whose recipe is of the step's kind and
-// differs least from the step's own, and in what. It is how work that was never
-// done at this address is compared: with that of another, or of another project.
-// ok is false if none has a recipe to compare with.
-func (r *Runner) Nearest(ctx context.Context, s *Step, keys []cache.Key) (nearest cache.Key, differences []Reason, ok bool) {
-	if s.recipe == nil {
-		return nearest, nil, false
-	}
-	var best *cache.Recipe
-	least := 0
-	for _, k := range keys {
-		text, err := r.Cache.Recipe(k)
-		if err != nil || k == s.Key {
-			continue
-		}
-		before, err := cache.ParseRecipe(text)
-		if err != nil || before.Kind != s.recipe.Kind {
-			continue
-		}
-		if n := len(cache.Diff(before, s.recipe)); best == nil || n < least {
-			nearest, best, least = k, before, n
-		}
-	}
-	if best == nil {
-		return nearest, nil, false
-	}
-	return nearest, r.compare(ctx, s, best), true
 }
 
 // Spec returns the node as it was planned: with those inputs that were known.

@@ -79,15 +79,3 @@ func TestLongestRemainingPathStartsFirst(t *testing.T) {
 		t.Errorf("order %v, and d has the longest path", w.ran)
 	}
 }
-
-func TestTypicalStandsInForWhatIsNotKnown(t *testing.T) {
-	r := newRunner(&world{})
-	r.Typical = func(kind string) graph.Estimate { return graph.Estimate{Seconds: float64(len(kind)), Bytes: 7} }
-	p, err := r.Plan(t.Context(), []*graph.Node{node("a", "1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (graph.Estimate{Seconds: 3, Bytes: 7, Typical: true}); p.Steps[0].Estimate != want {
-		t.Errorf("estimate %+v, want %+v", p.Steps[0].Estimate, want)
-	}
-}

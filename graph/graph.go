@@ -89,10 +89,18 @@ const (
 // Verdict is a decision with its grounds.
 type Verdict struct {
 	Decision Decision
-	Action   string   // what the work amounts to, where a kind has several: "create", "start", "replace", "update", "none"
-	Reasons  []Reason // of a run or maybe; a hit needs none
-	Notes    []Reason // said behind the reasons, which are still looked for if Reasons is empty
-	Output   cache.Output
+	// Action is what the work amounts to, where a kind has several: "create",
+	// "start", "replace", "update", "none". Of a maybe it is what will be done if
+	// anything is. It is empty while that depends on inputs; Actions are then those
+	// of which one will be taken.
+	Action  string
+	Actions []string
+	Reasons []Reason // of a run or maybe; a hit needs none
+	Notes   []Reason // said behind the reasons, which are still looked for if Reasons is empty
+	Output  cache.Output
+	// OfWorld is set if the cache has no part in the decision, nor in its reasons: a
+	// Maybe is one also where no such work is known to have been done.
+	OfWorld bool
 	// OfKey is set if the verdict is that on every node with this key, so that
 	// one plan needs it only once. Else it depends on more than the key.
 	OfKey bool
@@ -117,7 +125,9 @@ type Cache interface {
 	Lock(context.Context, cache.Key) (unlock func(), err error)
 	Mark(partial cache.Key) error
 	Marked(partial cache.Key) bool
-	Latest(scope, address string) (cache.Key, error)
+	// Recent returns the keys that SetLatest recorded last, the newest first; the
+	// error wraps [cache.ErrMiss] if there is none.
+	Recent(scope, address string) ([]cache.Key, error)
 	SetLatest(scope, address string, k cache.Key) error
 	// Recipe returns the text of the recipe of k, also where the entry's blobs are gone.
 	Recipe(k cache.Key) (string, error)

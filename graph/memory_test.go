@@ -2,6 +2,7 @@ package graph_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"bottlebuild/cache"
@@ -12,13 +13,13 @@ type memory struct {
 	mu      sync.Mutex
 	entries map[cache.Key]*cache.Entry
 	marks   map[cache.Key]bool
-	latest  map[string]cache.Key
+	latest  map[string][]cache.Key
 	locks   map[cache.Key]chan struct{}
 }
 
 func newMemory() *memory {
 	return &memory{entries: map[cache.Key]*cache.Entry{}, marks: map[cache.Key]bool{},
-		latest: map[string]cache.Key{}, locks: map[cache.Key]chan struct{}{}}
+		latest: map[string][]cache.Key{}, locks: map[cache.Key]chan struct{}{}}
 }
 
 func (m *memory) Get(k cache.Key) (*cache.Entry, error) {
@@ -76,15 +77,17 @@ func (m *memory) Marked(k cache.Key) bool {
 func (m *memory) SetLatest(scope, address string, k cache.Key) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.latest[scope+" "+address] = k
+	at := scope + " " + address
+	old := slices.DeleteFunc(m.latest[at], func(o cache.Key) bool { return o == k })
+	m.latest[at] = append([]cache.Key{k}, old...)
 	return nil
 }
 
-func (m *memory) Latest(scope, address string) (cache.Key, error) {
+func (m *memory) Recent(scope, address string) ([]cache.Key, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k, ok := m.latest[scope+" "+address]; ok {
-		return k, nil
+	if keys := m.latest[scope+" "+address]; len(keys) > 0 {
+		return slices.Clone(keys), nil
 	}
-	return cache.Key{}, cache.ErrMiss
+	return nil, cache.ErrMiss
 }

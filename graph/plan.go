@@ -1,10 +1,12 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bottlebuild/cache"
@@ -39,9 +41,9 @@ type Runner struct {
 	RetryPause time.Duration
 	// Force tells of a node whose work is to be done whatever the cache has; or nil.
 	Force func(*Node) bool
-	// Typical returns what work of a kind usually takes, for nodes whose own work
-	// is not known; or nil.
-	Typical func(kind string) Estimate
+	// Past returns what is known beside the cache of what a node's work takes that
+	// amounts to action, as of [Verdict]; or nil. Zero is not known.
+	Past func(n *Node, action string) Estimate
 	// Notify receives each result when it is there, one at a time; or nil.
 	Notify func(*Result)
 }
@@ -62,8 +64,12 @@ type Step struct {
 	Node     *Node
 	Decision Decision
 	Action   string    // as of [Verdict]
+	Actions  []string  // as of [Verdict]
 	Key      cache.Key // zero if it is not known before a dependency has run
 	Reasons  []Reason
+	// Compared is the key of the earlier work from which Reasons say what differs;
+	// zero if they say something else.
+	Compared cache.Key
 	// SameAs is an earlier step that does this step's work; the decision is then Hit.
 	SameAs *Step
 	// Where is where the entry of a Hit came from; empty: from work done here.
@@ -74,20 +80,15 @@ type Step struct {
 	recipe   *cache.Recipe
 	output   cache.Output // of a Hit without SameAs
 	notes    []Reason
+	ofWorld  bool
 	saved    time.Duration
 	bytes    int64
 	err      error
 	identity string // equal for steps that are known to be the same work
 }
 
-// Estimate is what the work took when it was last done. Zero is not known.
-type Estimate struct {
-	Seconds float64 `json:"seconds"`
-	Bytes   int64   `json:"bytes"`
-	// Typical is set where it is not this node's own work that is known, but what
-	// is typical for its kind.
-	Typical bool `json:"typical,omitempty"`
-}
+// Outcome is the step's action, or what may become of it: "start or replace".
+func (s *Step) Outcome() string { return cmp.Or(s.Action, strings.Join(s.Actions, " or ")) }
 
 // Work counts the steps that a run would or might do.
 func (p *Plan) Work() (run, maybe int) {
@@ -219,7 +220,10 @@ func (r *Runner) planUnknown(ctx context.Context, s *Step, inputs Inputs, waits 
 	if _, err := r.judge(ctx, s, nil); err != nil {
 		return err
 	}
-	if s.Decision == Maybe && (r.forced(s) || !r.marked(ctx, s.Node.Kind, partial)) {
+	if s.Decision == Hit {
+		return nil
+	}
+	if s.Decision == Maybe && (r.forced(s) || !s.ofWorld && !r.marked(ctx, s.Node.Kind, partial)) {
 		s.Decision = Run
 	}
 	r.explainUnknown(ctx, s, waits)
@@ -280,16 +284,8 @@ func (r *Runner) judge(ctx context.Context, s *Step, entry *cache.Entry) (Verdic
 }
 
 func (s *Step) take(v Verdict) {
-	s.Decision, s.Action, s.Reasons, s.notes, s.output = v.Decision, v.Action, slices.Clone(v.Reasons), v.Notes, v.Output
-}
-
-// Seconds is how long the step's work took when it was last done, or should take;
-// 0 is not known.
-func (s *Step) Seconds() float64 {
-	if s.Decision == Hit {
-		return s.saved.Seconds()
-	}
-	return s.Estimate.Seconds
+	s.Decision, s.Action, s.Actions = v.Decision, v.Action, v.Actions
+	s.Reasons, s.notes, s.ofWorld, s.output = slices.Clone(v.Reasons), v.Notes, v.OfWorld, v.Output
 }
 
 // String is the decision with its address, for messages of tests.

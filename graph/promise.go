@@ -10,7 +10,7 @@ import (
 type Promise struct {
 	Address  string
 	Decision Decision
-	Action   string
+	Action   string    // as of [Step.Outcome]
 	Key      cache.Key // zero if it was not known
 	Recipe   string    // text of the recipe as far as it was known
 	SameAs   string    // address of the node that does this one's work; or empty
@@ -20,7 +20,7 @@ type Promise struct {
 func (p *Plan) Promises() []Promise {
 	all := make([]Promise, len(p.Steps))
 	for i, s := range p.Steps {
-		all[i] = Promise{s.Node.Address, s.Decision, s.Action, s.Key, s.RecipeText(), ""}
+		all[i] = Promise{s.Node.Address, s.Decision, s.Outcome(), s.Key, s.RecipeText(), ""}
 		if s.SameAs != nil {
 			all[i].SameAs = s.SameAs.Node.Address
 		}
@@ -76,7 +76,7 @@ func (r *Runner) deviation(ctx context.Context, s *Step, promised map[string]Pro
 		return d, true
 	}
 	recipe := s.RecipeText()
-	if pr.Key == s.Key && pr.Decision == s.Decision && pr.Action == s.Action && pr.Recipe == recipe && (pr.SameAs == "") == (s.SameAs == nil) {
+	if pr.Key == s.Key && pr.Decision == s.Decision && pr.Action == s.Outcome() && pr.Recipe == recipe && (pr.SameAs == "") == (s.SameAs == nil) {
 		return d, false
 	}
 	if pr.Recipe != recipe && s.recipe != nil {
@@ -85,7 +85,7 @@ func (r *Runner) deviation(ctx context.Context, s *Step, promised map[string]Pro
 		}
 	}
 	if len(d.Reasons) == 0 {
-		d.Text = "was " + outlook(pr.Decision, pr.Action) + " and is " + outlook(s.Decision, s.Action) + " now"
+		d.Text = "was " + outlook(pr.Decision, pr.Action) + " and is " + outlook(s.Decision, s.Outcome()) + " now"
 		if s.Decision != Hit {
 			d.Reasons = s.Reasons
 		}

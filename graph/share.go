@@ -23,8 +23,8 @@ func (p *Plan) share(steps map[*Node]*Step) {
 			leaders[s.identity] = s
 			continue
 		}
-		s.SameAs, s.Decision, s.Estimate = leader, Hit, Estimate{}
-		s.Reasons = []Reason{{Cause: SameWork, Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address}}
+		s.SameAs, s.Decision, s.Estimate, s.Compared = leader, Hit, Estimate{}, cache.Key{}
+		s.Reasons = []Reason{{Cause: SameWork, Component: "same", After: leader.Node.Address, Text: "the same work as " + leader.Node.Address + ", which " + leader.prospect()}}
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *Runner) planners() int {
 // whether its output is somewhere.
 func (s *Step) uncertain(miss error) {
 	if s.Decision == Run && errors.Is(miss, cache.ErrUncertain) {
-		s.Decision = Maybe
+		s.Decision, s.Compared = Maybe, cache.Key{}
 		s.Reasons = []Reason{uncertainReason(miss)}
 	}
 }

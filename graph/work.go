@@ -135,7 +135,7 @@ func (x *run) store(ctx context.Context, s *Step, out cache.Output, took time.Du
 		return changedError(s.recipe, again)
 	}
 	e := &cache.Entry{
-		Key: s.Key, Kind: s.Node.Kind, Address: s.Node.Address, Output: out,
+		Key: s.Key, Kind: s.Node.Kind, Action: s.Action, Address: s.Node.Address, Output: out,
 		Created: time.Now().UTC(), Seconds: took.Seconds(), Recipe: s.recipe.Text(),
 	}
 	// The mark comes first: an entry without one would be a hit that no plan

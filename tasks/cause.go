@@ -50,7 +50,7 @@ func Causes() []graph.Meaning {
 		{Cause: CauseMachineLost, Text: "there is no such machine"},
 		{Cause: CauseMachineStopped, Text: "the machine does not run"},
 		{Cause: CauseMachineIncomplete, Text: "the machine was not provisioned to the end, or was never ready"},
-		{Cause: CauseMachineKept, Text: "the machine would have to be replaced, which `replace` forbids: the run will fail"},
+		{Cause: CauseMachineKept, Text: "the machine has to be replaced, or may have to be, which `replace` forbids: then the run will fail"},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"bottlebuild/cache"
 	"bottlebuild/graph"
@@ -16,15 +17,19 @@ import (
 
 // Explain implements [graph.Explainer]: it tells the cause of a change, and for
 // a directory it names the files.
-func (w *Worker) Explain(ctx context.Context, s graph.Spec, c cache.Change) []graph.Reason {
-	cause := causeOf(s, c)
-	if p, ok := s.Params.(Image); ok && cause == CauseFile && c.Before != "" && c.After != "" {
-		// Where the files cannot be told, the digests say it too, if less clearly.
-		if reasons, err := w.explainTree(ctx, p, s, c); err == nil && (len(reasons) > 0 || !s.Known) {
-			return reasons
+func (w *Worker) Explain(ctx context.Context, s graph.Spec) func(cache.Change) []graph.Reason {
+	p, isImage := s.Params.(Image)
+	trees := sync.OnceValues(func() (map[string]*buildcontext.Tree, error) { return w.trees(ctx, p, s) })
+	return func(c cache.Change) []graph.Reason {
+		cause := causeOf(s, c)
+		if isImage && cause == CauseFile && c.Component != "dockerfile" && c.Before != "" && c.After != "" {
+			// Where the files cannot be told, the digests say it too, if less clearly.
+			if reasons, err := w.explainTree(p, s, c, trees); err == nil && (len(reasons) > 0 || !s.Known) {
+				return reasons
+			}
 		}
+		return []graph.Reason{graph.ChangeReason(c, cause, subjectOf(s, c))}
 	}
-	return []graph.Reason{graph.ChangeReason(c, cause, subjectOf(s, c))}
 }
 
 // changeText says what has happened to a file.
@@ -37,7 +42,7 @@ var changeText = map[buildcontext.ChangeKind]string{
 // maxFiles bounds how many files are named of a directory that has changed.
 const maxFiles = 1000
 
-func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache.Change) ([]graph.Reason, error) {
+func (w *Worker) explainTree(p Image, s graph.Spec, c cache.Change, scan func() (map[string]*buildcontext.Tree, error)) ([]graph.Reason, error) {
 	d, err := cache.ParseDigest(c.Before)
 	if err != nil {
 		return nil, err
@@ -46,7 +51,7 @@ func (w *Worker) explainTree(ctx context.Context, p Image, s graph.Spec, c cache
 	if err != nil {
 		return nil, err
 	}
-	trees, err := w.trees(ctx, p, s)
+	trees, err := scan()
 	if err != nil {
 		return nil, err
 	}

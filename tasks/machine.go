@@ -166,7 +166,7 @@ func (w *Worker) makeAnew(ctx context.Context, g *guest, work graph.Work, failur
 	if err != nil || st.State != backend.Broken || ctx.Err() != nil {
 		return failure
 	}
-	if mayReplace(p, st) != nil {
+	if mayReplace(p, st, "") != nil {
 		return fmt.Errorf("%w\nmachine %s is broken, and replace = %q forbids to discard its disk: remove it with: bottlebuild down %s", failure, p.Name, p.Replace, p.Name)
 	}
 	fmt.Fprintf(log, "it is broken and does not start, so it is made anew: %v\n", failure)

@@ -37,14 +37,14 @@ func (s *session) runner(c *chosen) *graph.Runner {
 			return graph.Cost{Slots: 1}
 		},
 	}
-	typical := sync.OnceValue(func() map[string]graph.Estimate {
-		t, err := s.history().Typical()
+	past := sync.OnceValue(func() history.Past {
+		p, err := s.history().Past(c.file.Project())
 		if err != nil {
-			return nil // a plan does without
+			return history.Past{} // a plan does without
 		}
-		return t
+		return p
 	})
-	r.Typical = func(kind string) graph.Estimate { return typical()[kind] }
+	r.Past = func(n *graph.Node, action string) graph.Estimate { return past().Of(n, tasks.LikeAction(action)...) }
 	if len(c.forced) > 0 {
 		r.Force = func(n *graph.Node) bool { return c.forced[n] }
 	}

@@ -47,6 +47,11 @@ func (w *explanation) explain(ctx context.Context, s *graph.Step) (whyJSON, erro
 	if err != nil && !errors.Is(err, cache.ErrMiss) {
 		return j, err
 	}
+	if !s.Compared.IsZero() && s.Compared != key {
+		if j.Compared, err = w.built(s.Compared); err != nil && !errors.Is(err, cache.ErrMiss) {
+			return j, err
+		}
+	}
 	if j.Built == nil && s.Decision != graph.Hit {
 		return j, w.nearest(ctx, s, &j)
 	}

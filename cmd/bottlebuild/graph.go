@@ -123,7 +123,7 @@ func addNode(g *draw.Graph, n *graph.Node) *draw.Node {
 
 func addStep(g *draw.Graph, s *graph.Step) {
 	n := addNode(g, s.Node)
-	n.Decision, n.Action = string(s.Decision), s.Action
+	n.Decision, n.Action, n.Actions = string(s.Decision), s.Action, s.Actions
 	n.Seconds, n.Bytes = s.Estimate.Seconds, s.Estimate.Bytes
 	if !s.Key.IsZero() {
 		n.Key = s.Key.String()

@@ -28,7 +28,8 @@ func newPlanCommand(a *app) *cobra.Command {
 		Use:   "plan [FILE] [TARGET...]",
 		Short: "Say what a run would do, and why, without doing it",
 		Long: `Plan answers each node with one of
-  hit    nothing to do: its output is there
+  hit    nothing to do: its output is there; or, shown as "same", another node of
+         the plan does the same work for both
   run    its work will be done
   maybe  a dependency will run; it is skipped if that yields what it had before
 and changes nothing, on disk or elsewhere. What a run will take is estimated from
@@ -162,13 +163,28 @@ func writePlanTable(w io.Writer, p *planJSON, color bool) error {
 
 // counts says how many nodes there are of each decision.
 func (p *planJSON) counts() string {
-	return fmt.Sprintf("%d to run, %d maybe, %d up to date.", p.count(graph.Run), p.count(graph.Maybe), p.count(graph.Hit))
+	same := 0
+	for _, s := range p.Nodes {
+		if s.same() {
+			same++
+		}
+	}
+	text := fmt.Sprintf("%d to run, %d maybe, %d up to date", p.count(graph.Run), p.count(graph.Maybe), p.count(graph.Hit)-same)
+	if same > 0 {
+		text += fmt.Sprintf(", %d the same work as another", same)
+	}
+	return text + "."
 }
 
-// what is the decision, with what the work amounts to where that says more.
+// what is the decision, with what the work amounts to where that says more. A hit
+// that has nothing to do because another node does it is not shown as one that
+// is there.
 func (s *stepJSON) what() string {
-	if s.Action != "" && s.Decision != graph.Hit {
-		return string(s.Decision) + " (" + s.Action + ")"
+	if s.same() {
+		return "same"
+	}
+	if action := s.outcome(); action != "" && s.Decision != graph.Hit {
+		return string(s.Decision) + " (" + action + ")"
 	}
 	return string(s.Decision)
 }

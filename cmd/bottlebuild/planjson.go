@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"bottlebuild/cache"
@@ -25,6 +28,7 @@ type stepJSON struct {
 	Kind     string          `json:"kind"`
 	Decision graph.Decision  `json:"decision"`
 	Action   string          `json:"action,omitempty"`
+	Actions  []string        `json:"actions,omitempty"` // where it is one of several, as inputs come out
 	Key      *cache.Key      `json:"key,omitempty"`
 	Where    string          `json:"where,omitempty"` // of a hit: the repository of a shared cache that it comes from
 	Reasons  []graph.Reason  `json:"reasons,omitempty"`
@@ -62,7 +66,7 @@ func describePlan(r *graph.Runner, p *graph.Plan) planJSON {
 }
 
 func describeStep(s *graph.Step) stepJSON {
-	j := stepJSON{Address: s.Node.Address, Kind: s.Node.Kind, Decision: s.Decision, Action: s.Action, Where: s.Where, Reasons: s.Reasons}
+	j := stepJSON{Address: s.Node.Address, Kind: s.Node.Kind, Decision: s.Decision, Action: s.Action, Actions: s.Actions, Where: s.Where, Reasons: s.Reasons}
 	if !s.Key.IsZero() {
 		j.Key = &s.Key
 	}
@@ -70,6 +74,14 @@ func describeStep(s *graph.Step) stepJSON {
 		j.Estimate = &s.Estimate
 	}
 	return j
+}
+
+// outcome is as [graph.Step.Outcome].
+func (s *stepJSON) outcome() string { return cmp.Or(s.Action, strings.Join(s.Actions, " or ")) }
+
+// same tells a hit whose work another node of the plan does.
+func (s *stepJSON) same() bool {
+	return slices.ContainsFunc(s.Reasons, func(r graph.Reason) bool { return r.Cause == graph.SameWork })
 }
 
 // count returns how many nodes have a decision.

@@ -194,7 +194,7 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	const most = 20
 	promised := make([]graph.Promise, len(p.Plan.Nodes))
 	for i, n := range p.Plan.Nodes {
-		promised[i] = graph.Promise{Address: n.Address, Decision: n.Decision, Action: n.Action, Recipe: p.Recipes[n.Address]}
+		promised[i] = graph.Promise{Address: n.Address, Decision: n.Decision, Action: n.outcome(), Recipe: p.Recipes[n.Address]}
 		if n.Key != nil {
 			promised[i].Key = *n.Key
 		}

@@ -15,12 +15,15 @@ import (
 // whyJSON is what why --json prints of a node. docs/plan.md describes it.
 type whyJSON struct {
 	stepJSON
-	Pos     string       `json:"pos"`
-	Built   *builtJSON   `json:"built,omitempty"`   // of its result, or of the latest one
-	Nearest *nearestJSON `json:"nearest,omitempty"` // of a node that was never built
-	Depends []dependency `json:"depends_on"`
-	Roots   []rootJSON   `json:"roots,omitempty"` // of a maybe: what it is because of
-	Recipe  []component  `json:"recipe"`          // what decides the output, as far as that is known
+	Pos   string     `json:"pos"`
+	Built *builtJSON `json:"built,omitempty"` // of its result, or of the latest one
+	// Compared is the earlier work that reasons compare it with, where that is not
+	// the latest.
+	Compared *builtJSON   `json:"compared,omitempty"`
+	Nearest  *nearestJSON `json:"nearest,omitempty"` // of a node that was never built
+	Depends  []dependency `json:"depends_on"`
+	Roots    []rootJSON   `json:"roots,omitempty"` // of a maybe: what it is because of
+	Recipe   []component  `json:"recipe"`          // what decides the output, as far as that is known
 }
 
 type builtJSON struct {
@@ -70,10 +73,13 @@ func (a *app) printWhy(j *whyJSON, recipe bool) {
 	}
 	if b := j.Built; b != nil {
 		what := "built"
-		if j.Decision != graph.Hit {
+		if j.Decision != graph.Hit || j.same() {
 			what = "last built"
 		}
 		fmt.Fprintf(out, "  %s %s\n", what, builtText(b, j.Address))
+	}
+	if c := j.Compared; c != nil {
+		fmt.Fprintf(out, "  compared with what was built %s, which is nearer to it\n", builtText(c, j.Address))
 	}
 	if n := j.Nearest; n != nil {
 		fmt.Fprintf(out, "  nearest to it is %s, built %s, of which differ:\n", n.Address, builtText(&n.builtJSON, n.Address))
@@ -100,14 +106,19 @@ func (a *app) printWhy(j *whyJSON, recipe bool) {
 
 func verdictText(j *whyJSON) string {
 	switch {
+	case j.same():
+		return "nothing to do by itself"
 	case j.Decision == graph.Hit:
 		return "up to date"
-	case j.Decision == graph.Maybe:
-		return "will run, unless what it depends on yields what it had before"
-	case j.Action != "":
-		return "will run (" + j.Action + ")"
 	}
-	return "will run"
+	text := "will run"
+	if action := j.outcome(); action != "" {
+		text += " (" + action + ")"
+	}
+	if j.Decision == graph.Maybe {
+		text += ", unless what it depends on yields what it had before"
+	}
+	return text
 }
 
 func builtText(b *builtJSON, address string) string {

@@ -156,13 +156,36 @@ func TestDamagedRecordsArePassedOver(t *testing.T) {
 	}
 }
 
-func TestTypicalIsTheMiddle(t *testing.T) {
+func TestPast(t *testing.T) {
+	machine := func(action string, seconds int) *graph.Result {
+		r := result("m", graph.Ran, seconds)
+		r.Node.Kind, r.Action = "machine", action
+		return r
+	}
 	l := Log{Dir: t.TempDir()}
-	add(t, l, "p", 0, result("a", graph.Ran, 1), result("b", graph.Ran, 100), result("c", graph.Cached, 1000))
-	add(t, l, "p", time.Minute, result("a", graph.Ran, 7))
-	typical, err := l.Typical()
-	if want := map[string]graph.Estimate{"image": {Seconds: 7, Bytes: 10}}; err != nil || !cmp.Equal(typical, want) {
-		t.Errorf("typical: %v, %v", typical, err)
+	add(t, l, "p", 0, result("a", graph.Ran, 1), result("b", graph.Ran, 100), result("c", graph.Cached, 1000), machine("create", 20))
+	add(t, l, "p", time.Minute, result("a", graph.Ran, 7), machine("start", 2))
+	add(t, l, "q", time.Hour, machine("start", 4), machine("start", 4))
+	p, err := l.Past("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		address, kind string
+		actions       []string
+		want          graph.Estimate
+	}{
+		"its own, the latest":     {"a", "image", []string{""}, graph.Estimate{Seconds: 7, Bytes: 10}},
+		"the middle of its kind":  {"x", "image", []string{""}, graph.Estimate{Seconds: 7, Bytes: 10, Typical: true}},
+		"its own of the action":   {"m", "machine", []string{"start"}, graph.Estimate{Seconds: 2, Bytes: 10}},
+		"the middle of an action": {"x", "machine", []string{"start"}, graph.Estimate{Seconds: 4, Bytes: 10, Typical: true}},
+		"of one like it":          {"m", "machine", []string{"replace", "create"}, graph.Estimate{Seconds: 20, Bytes: 10}},
+		"of no such action":       {"m", "machine", []string{"update"}, graph.Estimate{}},
+		"of no such kind":         {"x", "push", []string{""}, graph.Estimate{}},
+	} {
+		if got := p.Of(&graph.Node{Address: c.address, Kind: c.kind}, c.actions...); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package draw
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type Node struct {
 	Pos      string   `json:"pos,omitempty"`      // "bottles.hcl:12"
 	Decision string   `json:"decision,omitempty"` // "hit", "run", "maybe"
 	Action   string   `json:"action,omitempty"`   // "create", "start", …
+	Actions  []string `json:"actions,omitempty"`  // where it is one of several
 	Key      string   `json:"key,omitempty"`
 	Reasons  []string `json:"reasons,omitempty"`
 	Seconds  float64  `json:"seconds,omitempty"` // what the work took last
@@ -102,8 +104,8 @@ func (g *Graph) printable() *Graph {
 
 // state is the decision with the action, where that says more.
 func (n Node) state() string {
-	if n.Action != "" && n.Decision != "hit" {
-		return n.Decision + " (" + n.Action + ")"
+	if action := cmp.Or(n.Action, strings.Join(n.Actions, " or ")); action != "" && n.Decision != "hit" {
+		return n.Decision + " (" + action + ")"
 	}
 	return n.Decision
 }
