@@ -1,9 +1,11 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"bottlebuild/cache"
 )
@@ -45,11 +47,9 @@ var (
 // candidate is earlier work that a step may be compared with.
 type candidate struct {
 	key     cache.Key
-	changes []cache.Change // from its recipe to the step's
+	changes []cache.Change  // from its recipe to the step's
+	reasons func() []Reason // of the changes; they take a look at files
 }
-
-// maxTies bounds how many candidates with as few changes are looked at closely.
-const maxTies = 8
 
 // nearest finds the key whose recipe differs in the fewest components from the
 // step's; of several such that in which the fewest reasons are seen, as files of
@@ -57,8 +57,10 @@ const maxTies = 8
 // key that was no candidate was none.
 func (r *Runner) nearest(ctx context.Context, s *Step, keys []cache.Key) (cache.Key, []Reason, error) {
 	var (
-		best []candidate
-		none error
+		best    *candidate
+		none    error
+		ties    int
+		explain = r.explainer(ctx, s)
 	)
 	for _, k := range keys {
 		if k == s.Key {
@@ -69,35 +71,32 @@ func (r *Runner) nearest(ctx context.Context, s *Step, keys []cache.Key) (cache.
 			err = errNoRecipe
 		}
 		if err != nil {
-			if none == nil {
-				none = err
-			}
+			none = cmp.Or(none, err)
 			continue
 		}
-		c := candidate{k, s.changes(before)}
+		changes := s.changes(before)
+		c := &candidate{k, changes, sync.OnceValue(func() []Reason { return explain(changes) })}
 		switch {
-		case len(best) == 0 || len(c.changes) < len(best[0].changes):
-			best = append(best[:0], c)
-		case len(c.changes) == len(best[0].changes) && len(best) < maxTies:
-			best = append(best, c)
+		case best == nil || len(changes) < len(best.changes):
+			best = c
+		case len(changes) == len(best.changes) && ties < maxTies:
+			ties++
+			if len(c.reasons()) < len(best.reasons()) {
+				best = c
+			}
+		}
+		if len(best.changes) <= 1 && len(best.reasons()) <= 1 {
+			break // none is nearer
 		}
 	}
-	switch {
-	case len(best) > 0:
-	case none != nil:
-		return cache.Key{}, nil, none
-	default:
-		return cache.Key{}, nil, errNoRecipe
+	if best == nil {
+		return cache.Key{}, nil, cmp.Or(none, errNoRecipe)
 	}
-	explain := r.explainer(ctx, s)
-	nearest, reasons := best[0].key, explain(best[0].changes)
-	for _, c := range best[1:] {
-		if more := explain(c.changes); len(more) < len(reasons) {
-			nearest, reasons = c.key, more
-		}
-	}
-	return nearest, reasons, nil
+	return best.key, best.reasons(), nil
 }
+
+// maxTies bounds how many candidates with as few changes are looked at closely.
+const maxTies = 4
 
 // recipe returns the recipe of a key.
 func (r *Runner) recipe(k cache.Key) (*cache.Recipe, error) {
