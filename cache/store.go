@@ -131,6 +131,10 @@ func checkPrivate(dir string) error {
 // Dir returns the store's absolute path.
 func (s *Store) Dir() string { return s.dir }
 
+// Exists reports whether the store's directory was there when it was opened: a view
+// may be of one that is not.
+func (s *Store) Exists() bool { return s.root != nil }
+
 // Close gives back what the store holds open.
 func (s *Store) Close() error {
 	errs := []error{s.lease.end(), s.shards.close()}

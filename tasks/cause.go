@@ -96,7 +96,7 @@ func subjectOf(s graph.Spec, c cache.Change) string {
 		}
 		return "the Dockerfile"
 	case "translation":
-		return "what the Dockerfile does"
+		return "the build's steps"
 	case "image", "pack":
 		return "the " + c.Component
 	}

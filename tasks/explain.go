@@ -76,8 +76,13 @@ func (w *Worker) explainTree(p Image, s graph.Spec, c cache.Change, scan func() 
 				reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component, Text: fmt.Sprintf("and %d more files", len(changes)-i)})
 				break
 			}
-			file := filepath.Join(filepath.Base(dir), ch.Path)
-			reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s: %s", file, changeText[ch.Kind])})
+			file, what := filepath.Join(filepath.Base(dir), ch.Path), changeText[ch.Kind]
+			if ch.Kind == buildcontext.Removed {
+				if _, err := os.Lstat(filepath.Join(dir, ch.Path)); err == nil {
+					what = "not used any more" // by another Dockerfile, or ignored
+				}
+			}
+			reasons = append(reasons, graph.Reason{Cause: CauseFile, Component: c.Component + "/" + ch.Path, Text: fmt.Sprintf("file %s: %s", file, what)})
 		}
 	}
 	return reasons, nil

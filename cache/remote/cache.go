@@ -17,7 +17,8 @@ import (
 type Config struct {
 	// Store is this machine's own cache.
 	Store *cache.Store
-	// Dir is where what is known of registries is kept; it is made when needed.
+	// Dir is where what is known of registries is kept; it is made when needed. Empty:
+	// nothing is kept.
 	Dir string
 	// Project names the snapshot index: a project's runs share one.
 	Project  string

@@ -16,7 +16,7 @@ import (
 // the next. It may be gone or damaged: that costs lookups. Of two that write it
 // at once the last wins.
 type knownFile struct {
-	dir  string // made when it is needed
+	dir  string // made when it is needed; empty: nothing is kept
 	name string
 }
 
@@ -42,6 +42,9 @@ func (f knownFile) read() *known {
 }
 
 func (f knownFile) bytes() ([]byte, error) {
+	if f.dir == "" {
+		return nil, fs.ErrNotExist
+	}
 	root, err := os.OpenRoot(f.dir)
 	if err != nil {
 		return nil, err
@@ -60,6 +63,9 @@ func (f knownFile) bytes() ([]byte, error) {
 }
 
 func (f knownFile) write(k *known) error {
+	if f.dir == "" {
+		return nil
+	}
 	b, err := k.encode()
 	if err != nil {
 		return err

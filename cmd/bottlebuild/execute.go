@@ -195,6 +195,7 @@ func (x *execution) execute(ctx context.Context, plan *graph.Plan) (report *grap
 // runUnder runs a plan and shows of each node how it ended.
 func (x *execution) runUnder(ctx context.Context, d *display, plan *graph.Plan) *graph.Report {
 	x.runner.Notify = func(res *graph.Result) {
+		x.record.Note(res)
 		address, kind := res.Node.Address, res.Node.Kind
 		switch {
 		case res.Status == graph.Cached:

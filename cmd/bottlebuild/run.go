@@ -129,10 +129,14 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	report, err := x.planAndExecute(ctx)
 	endGroup()
 	outputs, err := a.finish(ctx, f, x, report, err)
+	idle := f.watch.idle(report, err)
+	if idle && !x.record.Begun() {
+		return nil // a file that was touched is no run to keep
+	}
 	if err := x.recordEnd(ctx, report, err); err != nil && !a.rawProgress {
 		fmt.Fprintln(a.stderr, "bottlebuild:", err) // what was done is done
 	}
-	if f.watch.idle(report, err) {
+	if idle {
 		return nil
 	}
 	if report != nil {

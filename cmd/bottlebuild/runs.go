@@ -106,9 +106,20 @@ func (a *app) printRuns(path string, limit int, asJSON bool) error {
 		for _, s := range []graph.Status{graph.Ran, graph.Cached, graph.Failed, graph.Skipped} {
 			row = append(row, fmt.Sprint(r.Counts[string(s)]))
 		}
-		rows = append(rows, append(row, shortDuration(seconds(r.Seconds)), shorten(r.Project)))
+		rows = append(rows, append(row, tookText(r.Status, r.Started, r.Seconds), shorten(r.Project)))
 	}
 	return printTable(a.stdout, rows)
+}
+
+// tookText says how long a run has taken; of one that was killed nobody knows.
+func tookText(status history.Status, started time.Time, took float64) string {
+	switch status {
+	case history.Killed:
+		return ""
+	case history.Running:
+		return shortDuration(time.Since(started))
+	}
+	return shortDuration(seconds(took))
 }
 
 // ago says how long ago t was, for use within a sentence.
@@ -117,15 +128,17 @@ func ago(t time.Time) string { return strings.ToLower(units.HumanDuration(time.S
 func newRunsShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show [RUN]",
+		Use:   "show [RUN|FILE]",
 		Short: "Tell what a run did: what ran, was cached, failed, and how long it took",
 		Long: `Tells what a run did, node by node. RUN is its name in "bottlebuild runs", or the
-start of it; without it the newest run is meant.`,
+start of it; without it the newest run is meant, and with a bottle file, or a
+directory of them, the newest of that.`,
 		Example: `  bottlebuild runs show
+  bottlebuild runs show bottles.hcl
   bottlebuild runs show 20260131T1200 --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			run, err := a.history().Find("", strings.Join(args, ""))
+			run, err := a.findRun(strings.Join(args, ""))
 			if errors.Is(err, history.ErrNone) {
 				return usageError("%w; see: bottlebuild runs", err)
 			}
@@ -142,12 +155,28 @@ start of it; without it the newest run is meant.`,
 	return cmd
 }
 
-func (a *app) printRun(r *history.Run) error {
-	took := " and took " + shortDuration(seconds(r.Seconds))
-	if r.Status == history.Running || r.Status == history.Killed {
-		took = ""
+// findRun returns the run that arg names, or the newest of the bottle file that it is.
+func (a *app) findRun(arg string) (*history.Run, error) {
+	if _, err := os.Stat(arg); arg == "" || err != nil && !looksLikePath(arg) {
+		return a.history().Find("", arg)
 	}
-	fmt.Fprintf(a.stdout, "run %s of %s, %s: %s%s\n", r.ID, shorten(r.Project), ago(r.Started), r.Status, took)
+	project, err := filepath.Abs(arg)
+	if err != nil {
+		return nil, err
+	}
+	run, err := a.history().Find(project, "")
+	if errors.Is(err, history.ErrNone) {
+		return nil, usageError("there is no run of %s; see: bottlebuild runs", arg)
+	}
+	return run, err
+}
+
+func (a *app) printRun(r *history.Run) error {
+	ended := " and took " + shortDuration(seconds(r.Seconds))
+	if r.Status == history.Running || r.Status == history.Killed {
+		ended = "; what had not ended is not listed"
+	}
+	fmt.Fprintf(a.stdout, "run %s of %s, %s: %s%s\n", r.ID, shorten(r.Project), ago(r.Started), r.Status, ended)
 	if len(r.Targets) > 0 {
 		fmt.Fprintf(a.stdout, "targets: %s\n", strings.Join(r.Targets, " "))
 	}
@@ -163,7 +192,7 @@ func (a *app) printRun(r *history.Run) error {
 		if n.Action != "" && n.Status == graph.Ran {
 			status += " (" + n.Action + ")"
 		}
-		if n.Status == graph.Ran || n.Status == graph.Failed {
+		if n.Started != nil {
 			took = shortDuration(seconds(n.Seconds))
 		}
 		if n.Bytes > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -137,7 +138,11 @@ func parseSaved(b []byte) (*savedPlan, error) {
 // Values of sensitive variables come from given, those of run.
 func (p *savedPlan) selection(given *fileFlags) (f selection, args []string, err error) {
 	if wd, err := os.Getwd(); err != nil || wd != p.Dir {
-		return f, nil, errors.Join(err, usageError("the plan was made in %s, to which its paths are relative: run it there", p.Dir))
+		advice := "run it there"
+		if _, gone := os.Stat(p.Dir); errors.Is(gone, fs.ErrNotExist) {
+			advice = "that is gone, so make it again here with: bottlebuild plan --out FILE"
+		}
+		return f, nil, errors.Join(err, usageError("the plan was made in %s, to which its paths are relative: %s", p.Dir, advice))
 	}
 	if p.nowVars, err = given.commandVars(); err != nil {
 		return f, nil, err

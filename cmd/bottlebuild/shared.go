@@ -23,6 +23,9 @@ func (s *session) share(file *bottlefile.File, f *cacheFlags, lookOnly bool) err
 		return err
 	}
 	conf.LookOnly = lookOnly
+	if lookOnly && !s.store.Exists() { // a plan makes no cache
+		conf.Dir = ""
+	}
 	return s.shareBy(conf)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type watch struct {
 	*fsnotify.Watcher
 	dirs   map[string]bool
 	own    []string // paths that bottlebuild itself writes to
+	report string   // of --metadata-file, which every run writes; or empty
 	begun  bool     // whether a run has ended
 	unseen bool     // whether something may have changed that was not watched
 }
@@ -70,13 +72,26 @@ func (w *watch) wait(ctx context.Context) error {
 			if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {
 				delete(w.dirs, e.Name) // if it is a directory and comes back, it is another
 			}
-			if !slices.Contains(w.own, e.Name) {
+			if !w.wrote(e.Name) {
 				quiet = time.After(settle)
 			}
 		case <-quiet:
 			return nil
 		}
 	}
+}
+
+// wrote reports whether it is bottlebuild itself that changes a path: to run again
+// for that would never end.
+func (w *watch) wrote(path string) bool {
+	if slices.Contains(w.own, path) {
+		return true
+	}
+	if w.report == "" || filepath.Dir(path) != filepath.Dir(w.report) {
+		return false
+	}
+	base := filepath.Base(w.report)
+	return filepath.Base(path) == base || strings.HasPrefix(filepath.Base(path), "."+base) // until it is renamed
 }
 
 // watchRun runs again and again, whenever something has changed that the nodes'
@@ -100,6 +115,9 @@ func (a *app) watchRun(ctx context.Context, f *runFlags, args []string) error {
 	}
 	defer watcher.Close()
 	w := &watch{Watcher: watcher, dirs: map[string]bool{}, own: []string{absolute(a.cacheDir()), absolute(a.stateDir())}}
+	if f.metadata != "" {
+		w.report = absolute(f.metadata)
+	}
 	dirs, err := fileDirs(append(paths, f.varFiles...))
 	if err != nil {
 		return err

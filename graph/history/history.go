@@ -54,7 +54,7 @@ type Run struct {
 	Started       time.Time      `json:"started"`
 	Seconds       float64        `json:"seconds"`
 	Status        Status         `json:"status"`
-	Error         string         `json:"error,omitempty"` // that ended it before any node was tried
+	Error         string         `json:"error,omitempty"` // that ended it, if it was not that of a node
 	Counts        map[string]int `json:"counts"`          // of nodes, by status
 	Nodes         []Node         `json:"nodes"`           // in the order of the plan
 	Omitted       int            `json:"omitted,omitempty"`

@@ -106,9 +106,52 @@ func TestARunThatWasKilledIsKnown(t *testing.T) {
 	if runs := all(t, l, ""); len(runs) != 1 || runs[0].Status != Running {
 		t.Fatalf("while it runs: %+v", runs)
 	}
+	// What has ended by then is in its record, once.
+	for _, res := range []*graph.Result{
+		result("a", graph.Cached, 0), result("b", graph.Ran, 2), result("c", graph.Ran, 1), result("b", graph.Cached, 0), result("d", graph.Failed, 1), result("d", graph.Ran, 3),
+	} {
+		r.cost = 0
+		r.Note(res)
+	}
+	if runs := all(t, l, ""); len(runs) != 1 || runs[0].Status != Running {
+		t.Fatalf("when nodes have ended: %+v", runs)
+	}
 	r.lock.Close() // as the kernel does for a process that is gone
-	if runs := all(t, l, ""); len(runs) != 1 || runs[0].Status != Killed {
-		t.Errorf("afterwards: %+v", runs)
+	runs := all(t, l, "")
+	if len(runs) != 1 || runs[0].Status != Killed {
+		t.Fatalf("afterwards: %+v", runs)
+	}
+	var nodes []string
+	for _, n := range runs[0].Nodes {
+		nodes = append(nodes, fmt.Sprintf("%s %s %gs", n.Address, n.Status, n.Seconds))
+	}
+	if diff := cmp.Diff([]string{"a cached 0s", "b ran 2s", "c ran 1s", "d ran 3s"}, nodes); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]int{"cached": 1, "ran": 3}, runs[0].Counts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// To keep the record of what has ended costs a run next to nothing: what is written
+// often is written seldom if that takes long.
+func TestNotesOfManyNodesAreWrittenSeldom(t *testing.T) {
+	l := Log{Dir: t.TempDir()}
+	r := l.Start("p", "dev", nil, epoch)
+	if err := r.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	r.Note(result("a", graph.Ran, 1))
+	r.cost, r.wrote = time.Hour, time.Now()
+	r.Note(result("b", graph.Ran, 1))
+	if run := all(t, l, "")[0]; len(run.Nodes) != 1 {
+		t.Errorf("%d nodes have been written", len(run.Nodes))
+	}
+	if err := r.End(Failed, nil, errors.New("broken"), epoch.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if run := all(t, l, "")[0]; run.Status != Failed || run.Error != "broken" || len(run.Nodes) != 2 {
+		t.Errorf("at the end: %+v", run)
 	}
 }
 
