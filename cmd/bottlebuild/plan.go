@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -80,6 +81,9 @@ func (a *app) plan(ctx context.Context, f *planFlags, args []string) error {
 	} else {
 		err = writePlan(a.stdout, &p, a.color(a.stdout))
 		a.tellMoved(p.Moved)
+		if saved != nil && err == nil {
+			_, err = fmt.Fprintf(a.stdout, "Saved %s (%s), in %s.\n", ago(saved.Created), saved.Created.Local().Format(time.DateTime), saved.Dir)
+		}
 	}
 	if err != nil {
 		return err

@@ -183,6 +183,16 @@ func (p *savedPlan) changedInputs(in *input, file *bottlefile.File) ([]string, e
 	return changes, nil
 }
 
+// from is where the plan found the result of a node; empty: here, or nowhere.
+func (p *savedPlan) from(address string) string {
+	for _, n := range p.Plan.Nodes {
+		if n.Address == address {
+			return n.Where
+		}
+	}
+	return ""
+}
+
 // verify makes sure that a plan made now is the saved one; the error names what
 // has changed since.
 func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner, plan *graph.Plan, in *input, file *bottlefile.File) error {
@@ -211,6 +221,10 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	}
 	deviations := runner.Deviations(ctx, plan, promised)
 	for _, d := range deviations {
+		if repo := p.from(d.Address); repo != "" && s.shared == nil && d.Text != "" {
+			d.Text += " without the shared cache " + repo + ", which the plan was made with: give run the same --cache"
+			d.Reasons = nil
+		}
 		said := []string{d.Address, d.Text, reasonLine(d.Reasons)}
 		said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
 		changes = append(changes, strings.Join(said, ": "))
