@@ -67,7 +67,7 @@ func (w *Worker) analysisRecipe(def buildkit.Definition) (*cache.Recipe, error) 
 		return nil, fmt.Errorf("encode definition: %w", err)
 	}
 	r := cache.NewRecipe(kindAnalysis)
-	r.Add("form", "2") // of [buildkit.Analysis]
+	r.Add("form", "3") // of [buildkit.Analysis]
 	r.Add("tool.buildkit", buildkit.Version())
 	r.Add("platform", w.Platform)
 	r.AddDigest("definition", cache.DigestOf(b))

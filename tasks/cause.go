@@ -18,6 +18,7 @@ const (
 	CauseInput    graph.Cause = "dependency-output" // what another node has made
 	CauseTool     graph.Cause = "tool"              // the version of a tool
 	CauseSecret   graph.Cause = "secret"            // the name or version of a secret
+	CauseMissing  graph.Cause = "file-missing"      // what a Dockerfile copies is not there
 	CauseExpired  graph.Cause = "expired"
 	CauseAlways   graph.Cause = "always"
 	CauseTagLost  graph.Cause = "tag-lost"
@@ -41,6 +42,7 @@ func Causes() []graph.Meaning {
 		{Cause: CauseInput, Text: "a node that it depends on has made something else"},
 		{Cause: CauseTool, Text: "the version of a tool that does the work differs"},
 		{Cause: CauseSecret, Text: "the name or the version of a secret differs"},
+		{Cause: CauseMissing, Text: "what `COPY` or `ADD` names is not in the context, or the ignore file leaves it out: the build will fail"},
 		{Cause: CauseExpired, Text: "the result is older than `max_age`"},
 		{Cause: CauseAlways, Text: "`no_cache` or `no_cache_filter` in the bottle file wants it done every time"},
 		{Cause: CauseTagLost, Text: "the registry no longer has the manifest, or a tag is gone or points to something else"},
@@ -53,6 +55,9 @@ func Causes() []graph.Meaning {
 		{Cause: CauseMachineKept, Text: "the machine has to be replaced, or may have to be, which `replace` forbids: then the run will fail"},
 	}
 }
+
+// Fails tells the causes for which work will fail, as things stand.
+func Fails(c graph.Cause) bool { return c == CauseMissing || c == CauseMachineKept }
 
 // causeOf tells why a changed component of a recipe matters.
 func causeOf(s graph.Spec, c cache.Change) graph.Cause {

@@ -12,7 +12,6 @@ import (
 	"bottlebuild/cache"
 	"bottlebuild/graph"
 	"bottlebuild/tasks/buildcontext"
-	"bottlebuild/tasks/buildkit"
 )
 
 // Explain implements [graph.Explainer]: it tells the cause of a change, and for
@@ -60,10 +59,7 @@ func (w *Worker) explainTree(p Image, s graph.Spec, c cache.Change, scan func() 
 		if contextComponent(name) != c.Component {
 			continue
 		}
-		dir := p.Context
-		if name != buildkit.MainContext {
-			dir = p.Contexts[name].Dir
-		}
+		dir, _ := p.contextDir(name)
 		changes := buildcontext.DiffListings(before, trees[name].Listing())
 		if !s.Known { // what triggers of linked images read is not in the outline
 			changes = slices.DeleteFunc(changes, func(ch buildcontext.FileChange) bool {

@@ -65,7 +65,7 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 		}
 	}
 	if !complete { // what the Dockerfile reads depends on the linked images
-		return w.describeOutline(ctx, p, def, r)
+		return w.describeOutline(ctx, p, s.Address, def, r)
 	}
 	a, err := w.analyze(ctx, def)
 	if err != nil {
@@ -90,6 +90,7 @@ func (w *Worker) describeImage(ctx context.Context, p Image, s graph.Spec, r *ca
 	if err != nil {
 		return err
 	}
+	w.absences.set(s.Address, missingCopies(p, a, trees))
 	for name, t := range trees {
 		r.AddDigest(contextComponent(name), t.Digest)
 	}
@@ -105,6 +106,14 @@ func contextComponent(context string) string {
 }
 
 func (w *Worker) checkImage(p Image, s graph.Spec, entry *cache.Entry) graph.Verdict {
+	v := w.needsBuild(p, s, entry)
+	if v.Decision != graph.Hit {
+		v.Notes = w.absences.of(s.Address)
+	}
+	return v
+}
+
+func (w *Worker) needsBuild(p Image, s graph.Spec, entry *cache.Entry) graph.Verdict {
 	again := func(cause graph.Cause, component, text string) graph.Verdict {
 		return graph.Verdict{Decision: graph.Run, Reasons: []graph.Reason{{Cause: cause, Component: component, Text: text}}}
 	}
@@ -272,15 +281,21 @@ func readBounded(name string, limit int64) ([]byte, error) {
 	return b, err
 }
 
+// contextDir returns the directory that a context is, and the Dockerfile whose own
+// ignore file counts in it, if any does.
+func (p Image) contextDir(name string) (dir, dockerfile string) {
+	if name == buildkit.MainContext {
+		return p.Context, p.Dockerfile
+	}
+	return p.Contexts[name].Dir, ""
+}
+
 // scan takes the digests of what the build reads of each directory.
 func (w *Worker) scan(ctx context.Context, p Image, a *buildkit.Analysis) (map[string]*buildcontext.Tree, error) {
 	trees := make(map[string]*buildcontext.Tree, len(a.Dirs))
 	for name, dir := range a.Dirs {
-		req := buildcontext.Request{Dir: p.Contexts[name].Dir, Follow: dir.Paths}
-		dockerfile := ""
-		if name == buildkit.MainContext {
-			req.Dir, dockerfile = p.Context, p.Dockerfile
-		}
+		at, dockerfile := p.contextDir(name)
+		req := buildcontext.Request{Dir: at, Follow: dir.Paths}
 		var err error
 		if req.Ignore, err = buildcontext.IgnoreFile(req.Dir, dockerfile); err != nil {
 			return nil, err

@@ -14,18 +14,32 @@ var errOutside = errors.New("an outline asks no registry")
 
 // describeOutline adds to the recipe what [Worker.outlineTrees] finds. So a file that has
 // changed makes the image run for certain, and is named.
-func (w *Worker) describeOutline(ctx context.Context, p Image, def buildkit.Definition, r *cache.Recipe) error {
-	trees, err := w.outlineTrees(ctx, p, def)
+func (w *Worker) describeOutline(ctx context.Context, p Image, address string, def buildkit.Definition, r *cache.Recipe) error {
+	a, err := w.analyzeOutline(ctx, p, def)
+	if err != nil || a == nil {
+		return err
+	}
+	trees, err := w.scan(ctx, p, a)
+	w.absences.set(address, missingCopies(p, a, trees))
 	for name, t := range trees {
 		r.AddDigest(contextComponent(name), t.Digest)
 	}
 	return err
 }
 
-// outlineTrees scans what the build reads of directories whatever the linked images are
-// that are not there yet: their triggers can only add to it. Where that cannot be
-// told from the Dockerfile alone it is nothing.
+// outlineTrees scans what the build reads of directories by [Worker.analyzeOutline].
 func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definition) (map[string]*buildcontext.Tree, error) {
+	a, err := w.analyzeOutline(ctx, p, def)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return w.scan(ctx, p, a)
+}
+
+// analyzeOutline returns what the build reads whatever the linked images are that are not
+// there yet: their triggers can only add to it. Where that cannot be told from the
+// Dockerfile alone it is nil.
+func (w *Worker) analyzeOutline(ctx context.Context, p Image, def buildkit.Definition) (*buildkit.Analysis, error) {
 	if p.Remote != "" || buildkit.SourcesVary(def.Dockerfile) {
 		return nil, nil
 	}
@@ -49,5 +63,5 @@ func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definit
 		}
 		w.remember(key, a)
 	}
-	return w.scan(ctx, p, a)
+	return a, nil
 }

@@ -112,6 +112,9 @@ type oracle struct {
 
 	mu      sync.Mutex
 	tallies map[string]*tally
+	// failed counts builds that did not find something, told those of which the
+	// plan said it.
+	failed, told int
 }
 
 // tally counts edits of one sort.
@@ -229,7 +232,29 @@ func (a *attempt) build(t *testing.T) outcome {
 	if err != nil {
 		image = "none"
 	}
+	a.foretold(t, err)
 	return outcome{a.key, image, err}
+}
+
+// foretold holds what a plan says of files that are missing against how the build
+// went. It need not know of all.
+func (a *attempt) foretold(t *testing.T, err error) {
+	t.Helper()
+	if a.err != nil {
+		return
+	}
+	missing := a.worker.checkImage(a.params, graph.Spec{Known: true}, nil).Notes
+	if len(missing) > 0 && err == nil {
+		t.Errorf("%s is built, and it was said: %v", a.params.Context, missing)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil && strings.Contains(err.Error(), "not found") {
+		a.failed++
+		if len(missing) > 0 {
+			a.told++
+		}
+	}
 }
 
 // compare has the image that we make be the one that BuildKit made.
@@ -342,4 +367,5 @@ func (o *oracle) report(t *testing.T) {
 		all.images, all.needless = all.images+n.images, all.needless+n.needless
 	}
 	line("all", all)
+	t.Logf("%d builds did not find something, %d of which were foretold", o.failed, o.told)
 }

@@ -47,6 +47,7 @@ type Worker struct {
 	analyses map[cache.Key]*buildkit.Analysis
 
 	resolutions resolutions
+	absences    absences
 }
 
 var (

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bottlebuild/graph"
+	"bottlebuild/tasks"
 )
 
 type planFlags struct {
@@ -226,20 +227,25 @@ func resultLine(s stepJSON) string {
 	return reasonLine(s.Reasons)
 }
 
-// reasonLine says in a line why a step runs.
+// reasonLine says in a line why a step runs, by the first reasons, and all reasons
+// for which it will fail.
 func reasonLine(reasons []graph.Reason) string {
 	const most = 3
 	var texts []string
+	left := 0
 	for i, r := range reasons {
-		if i == most {
-			texts = append(texts, fmt.Sprintf("and %d more", len(reasons)-i))
-			break
+		if i >= most && !tasks.Fails(r.Cause) {
+			left++
+			continue
 		}
 		text := r.Text
 		if short := 60; r.Before != "" && r.After != "" && len(r.Before)+len(r.After) < short {
 			text += fmt.Sprintf(" (%s -> %s)", r.Before, r.After)
 		}
 		texts = append(texts, text)
+	}
+	if left > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", left))
 	}
 	return strings.Join(strings.Fields(strings.Join(texts, "; ")), " ")
 }

@@ -128,6 +128,7 @@ func TestSelectionIsFsutils(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("selection (-fsutil +here):\n%s", diff)
 		}
+		toldAlike(t, tree, req)
 		if req.Follow == nil { // the filter runs again on what is handed to BuildKit
 			again, unopened, err := sent(f, opt)
 			if err != nil || len(unopened) > 0 {
@@ -138,6 +139,35 @@ func TestSelectionIsFsutils(t *testing.T) {
 			}
 		}
 	})
+}
+
+// toldAlike checks what is said of single paths against a listing.
+func toldAlike(t *rapid.T, tree *Tree, req Request) {
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(tree.Listing())) {
+		e, err := parseEntry(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed[e.path] = true
+		if !tree.Names(e.path) {
+			t.Fatalf("%q is not named in the listing:\n%s", e.path, tree.Listing())
+		}
+	}
+	err := filepath.WalkDir(req.Dir, func(name string, e fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(req.Dir, name)
+		if err != nil || rel == "." || req.Follow != nil {
+			return err
+		}
+		ignored, err := Ignored(req.Ignore, rel, e.IsDir())
+		if ignored && listed[rel] || !ignored && !listed[rel] && !e.IsDir() {
+			t.Fatalf("%q by %q: ignored is %t, and listed is %t", rel, req.Ignore, ignored, listed[rel])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestWalkTarget compares walks that start below the top, which FollowLinks does.

@@ -35,6 +35,27 @@ func IgnoreFile(dir, dockerfile string) (patterns []string, err error) {
 	return patterns, err
 }
 
+// Ignored tells whether the patterns of an ignore file leave out what is at a
+// slash-separated path in the directory: if it is a directory, with all that is in it.
+func Ignored(patterns []string, name string, dir bool) (bool, error) {
+	s, err := (&rules{exclude: patterns}).selector()
+	if err != nil {
+		return false, err
+	}
+	var m matches
+	for i := range name {
+		if name[i] != '/' {
+			continue
+		}
+		var v verdict
+		if v, m, err = s.visit(name[:i], true, m); err != nil || v == leave {
+			return v == leave, err
+		}
+	}
+	v, _, err := s.visit(name, dir, m)
+	return v == leave, err
+}
+
 func readIgnoreFile(dir, name string) ([]string, error) {
 	file := filepath.Join(dir, name)
 	root, err := os.OpenRoot(dir)

@@ -50,6 +50,12 @@ func newTree(dir string, listing []byte, d *directory) *Tree {
 // system.* and security.*, though with security.capability.
 func (t *Tree) Listing() []byte { return t.listing }
 
+// Names tells whether there is an entry of that slash-separated path, or a symbolic
+// link to it, in the listing.
+func (t *Tree) Names(path string) bool {
+	return bytes.Contains(t.listing, appendQuoted([]byte{' '}, path))
+}
+
 // Dirs returns the paths of the directory itself and of those in the listing.
 func (t *Tree) Dirs() []string {
 	dirs := []string{t.dir}

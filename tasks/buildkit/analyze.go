@@ -47,6 +47,8 @@ type Analysis struct {
 	// Dirs are the directories that are read, by name of the context,
 	// [MainContext] among them. One that is missing here is not read at all.
 	Dirs map[string]Dir
+	// Copies are the paths in Dirs that must be there.
+	Copies []Copy
 	// Images are the references that are used, each with its digest, by name.
 	Images []BaseImage
 	// Git and HTTP are the other sources, sorted.
@@ -139,6 +141,9 @@ func Analyze(ctx context.Context, req AnalyzeRequest) (*Analysis, error) {
 	}
 	a := &Analysis{Dirs: map[string]Dir{}, Images: images.list()}
 	if err := a.addSources(o.solved, req.dirs()); err != nil {
+		return nil, fmt.Errorf("analyze %s: %w", req.File, err)
+	}
+	if err := a.addCopies(o.solved, req.dirs(), req.Dockerfile); err != nil {
 		return nil, fmt.Errorf("analyze %s: %w", req.File, err)
 	}
 	a.Digest = translationDigest(o.solved, res, images.list())

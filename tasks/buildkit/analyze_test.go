@@ -101,11 +101,32 @@ func TestAnalyze(t *testing.T) {
 			if got.Digest.IsZero() {
 				t.Error("no digest")
 			}
-			got.Digest = cache.Digest{}
+			got.Digest, got.Copies = cache.Digest{}, nil // see TestCopies
 			if diff := cmp.Diff(&tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestCopies: what is copied for several platforms or twice is there once, with the
+// context it is of and the line that says so.
+func TestCopies(t *testing.T) {
+	a, err := analyze(t, Definition{
+		Platforms:  []string{"linux/amd64", "linux/arm64"},
+		Contexts:   map[string]Context{"lib": {Dir: true}, "image": {Ref: "golang"}},
+		Dockerfile: []byte("FROM node:22\nARG TARGETARCH\n# COPY no /\nADD both both $TARGETARCH /x/\ncopy --from=lib /x/y/ /\nCOPY --from=image z /\nCOPY . /all\n"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Copy{
+		{MainContext, "triggered.txt", 0},
+		{MainContext, "amd64", 4}, {MainContext, "arm64", 4}, {MainContext, "both", 4},
+		{"lib", "x/y", 5},
+	}
+	if diff := cmp.Diff(want, a.Copies); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
