@@ -107,10 +107,3 @@ func endDaemon(t testing.TB, root string) {
 		}
 	}
 }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

@@ -320,6 +320,35 @@ func each(do func(standing)) {
 	}
 }
 
+// TestForcesWithoutARecord: of a machine whose record is lost the cache may still
+// know what it was made from.
+func TestForcesWithoutARecord(t *testing.T) {
+	w, _ := machineTest(t)
+	be, was, is := fixed{}, Machine{Name: "m", CPUs: 1}, Machine{Name: "m", CPUs: 2}
+	recipe := machineRecipe(be, was, oldPack)
+	old := cache.Key{1}
+	for _, e := range []*cache.Entry{
+		{Key: recipe.Key(), Kind: KindMachine, Recipe: recipe.Text()},
+		{Key: old, Kind: KindMachine, Recipe: "recipe 0 \"machine\"\ns \"cpus\" \"1\"\n"},
+	} {
+		must(t, w.Store.Put(e))
+	}
+	for name, c := range map[string]struct {
+		spec  cache.Key
+		cause graph.Cause
+		text  string
+	}{
+		"known":         {recipe.Key(), graph.Changed, "cpus changed, which takes a new machine"},
+		"of other keys": {old, graph.OtherKeys, "it was made by a version with other keys, which takes a new machine"},
+		"not known":     {cache.Key{2}, graph.Changed, "it was made from another spec, of which no record is left"},
+	} {
+		got := w.forces(t.Context(), be, difference{spec: c.spec, pack: oldPack}, is, graph.Spec{Params: is})
+		if len(got) != 1 || got[0].Cause != c.cause || got[0].Text != c.text {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestRecordsAreForgotten(t *testing.T) {
 	r := Records{Dir: t.TempDir()}
 	if err := errors.Join(r.Put(&Record{Machine: Machine{Name: "m"}, Backend: "fixed"}), r.Delete("m"), r.Delete("m")); err != nil {
