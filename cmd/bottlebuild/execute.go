@@ -74,10 +74,10 @@ type execution struct {
 	runner  *graph.Runner
 	mode    string // of progress
 	saved   *savedPlan
-	in      *input // what a saved plan is compared with
-	record  *history.Recorder
-	watch   *watch // or nil
-	release func() // ends the protection of what was found in the cache
+	in      *input            // what a saved plan is compared with
+	record  *history.Recorder // nil: what is done is not kept
+	watch   *watch            // or nil
+	release func()            // ends the protection of what was found in the cache
 }
 
 // start opens what a run of the chosen nodes needs; end gives it back.
@@ -195,7 +195,9 @@ func (x *execution) execute(ctx context.Context, plan *graph.Plan) (report *grap
 // runUnder runs a plan and shows of each node how it ended.
 func (x *execution) runUnder(ctx context.Context, d *display, plan *graph.Plan) *graph.Report {
 	x.runner.Notify = func(res *graph.Result) {
-		x.record.Note(res)
+		if x.record != nil {
+			x.record.Note(res)
+		}
 		address, kind := res.Node.Address, res.Node.Kind
 		switch {
 		case res.Status == graph.Cached:
