@@ -1,6 +1,10 @@
 package graph
 
-import "bottlebuild/cache"
+import (
+	"slices"
+
+	"bottlebuild/cache"
+)
 
 // Estimate is what the work took when it was last done. Zero is not known.
 type Estimate struct {
@@ -12,7 +16,7 @@ type Estimate struct {
 }
 
 // estimate takes over what the step's work took when it was last done. Where the
-// kind has several actions, only the same action counts: to start a machine says
+// kind has several actions, only the same action, or one alike, counts: to start a machine says
 // nothing of what making one takes. If one of several will be taken, it is the
 // longest of those that something is known of.
 func (r *Runner) estimate(s *Step, recent []cache.Key) {
@@ -32,7 +36,7 @@ func (r *Runner) estimate(s *Step, recent []cache.Key) {
 // cache has it, else what else is known of the past.
 func (r *Runner) took(n *Node, action string, recent []cache.Key) Estimate {
 	if len(recent) > 0 {
-		if e, err := r.Cache.Get(recent[0]); err == nil && e.Action == action {
+		if e, err := r.Cache.Get(recent[0]); err == nil && (e.Action == action || r.Alike != nil && slices.Contains(r.Alike(action), e.Action)) {
 			return Estimate{Seconds: e.Seconds, Bytes: e.Bytes}
 		}
 	}

@@ -27,6 +27,7 @@ func TestEstimatesAreOfTheSameAction(t *testing.T) {
 		"of a kind with one, new":   {"-", graph.Verdict{}, past[""]},
 		"the same":                  {"start", graph.Verdict{Action: "start"}, graph.Estimate{Seconds: 5, Bytes: 7}},
 		"another":                   {"start", graph.Verdict{Action: "create"}, past["create"]},
+		"alike":                     {"replace", graph.Verdict{Action: "create"}, graph.Estimate{Seconds: 5, Bytes: 7}},
 		"the other way round":       {"create", graph.Verdict{Action: "start"}, past["start"]},
 		"not known":                 {"create", graph.Verdict{Action: "update"}, graph.Estimate{}},
 		"one of two":                {"-", graph.Verdict{Actions: []string{"start", "create"}}, past["create"]},
@@ -36,6 +37,12 @@ func TestEstimatesAreOfTheSameAction(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRunner(&world{})
 			r.Worker = verdictFunc{&world{}, func() graph.Verdict { c.verdict.Decision = graph.Run; return c.verdict }}
+			r.Alike = func(action string) []string {
+				if action == "create" {
+					return []string{"create", "replace"}
+				}
+				return []string{action}
+			}
 			r.Past = func(n *graph.Node, action string) graph.Estimate { return past[action] }
 			if c.entry != "-" {
 				e := &cache.Entry{Key: cache.Key{1}, Kind: "job", Action: c.entry, Address: "a", Seconds: 5, Bytes: 7}

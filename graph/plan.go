@@ -41,6 +41,9 @@ type Runner struct {
 	RetryPause time.Duration
 	// Force tells of a node whose work is to be done whatever the cache has; or nil.
 	Force func(*Node) bool
+	// Alike returns the actions that take as long as one, that one first; nil: no
+	// other does.
+	Alike func(action string) []string
 	// Past returns what is known beside the cache of what a node's work takes that
 	// amounts to action, as of [Verdict]; or nil. Zero is not known.
 	Past func(n *Node, action string) Estimate

@@ -42,7 +42,7 @@ func Causes() []graph.Meaning {
 		{Cause: CauseInput, Text: "a node that it depends on has made something else"},
 		{Cause: CauseTool, Text: "the version of a tool that does the work differs"},
 		{Cause: CauseSecret, Text: "the name or the version of a secret differs"},
-		{Cause: CauseMissing, Text: "what `COPY` or `ADD` names is not in the context, or the ignore file leaves it out: the build will fail"},
+		{Cause: CauseMissing, Text: "what `COPY` or `ADD` names is not in the context, or the ignore file leaves it out: the build will fail, unless it is made before that"},
 		{Cause: CauseExpired, Text: "the result is older than `max_age`"},
 		{Cause: CauseAlways, Text: "`no_cache` or `no_cache_filter` in the bottle file wants it done every time"},
 		{Cause: CauseTagLost, Text: "the registry no longer has the manifest, or a tag is gone or points to something else"},

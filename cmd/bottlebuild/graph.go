@@ -44,8 +44,12 @@ html: one page that loads nothing, to be moved, zoomed, searched and clicked.`,
 	return cmd
 }
 
-// formatOf returns the format that is asked for, or goes with the file's name.
+// formatOf returns the format that is asked for, or goes with the file's name. A
+// name that bottle files have is refused.
 func (f *graphFlags) formatOf() (string, error) {
+	if strings.HasSuffix(f.output, ".hcl") || strings.HasSuffix(f.output, ".hcl.json") {
+		return "", usageError("--output %s: a bottle file has such a name, and is not replaced; name another file", f.output)
+	}
 	if f.format != "" {
 		if !slices.Contains(draw.Formats, f.format) {
 			return "", usageError("--format %q: use one of %s", f.format, strings.Join(draw.Formats, ", "))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -32,6 +33,17 @@ type nodeMetadata struct {
 	// As docker buildx writes them, for image nodes.
 	ImageDigest  string `json:"containerimage.digest,omitempty"`
 	ConfigDigest string `json:"containerimage.config.digest,omitempty"`
+}
+
+// checkMetadata refuses to write in the place of anything but such a file.
+func checkMetadata(path string) error {
+	return checkReplaced("--metadata-file", path, "an earlier run's", 1<<12, func(b []byte) bool {
+		var open, nodes json.Token
+		d := json.NewDecoder(bytes.NewReader(b))
+		open, _ = d.Token()
+		nodes, _ = d.Token()
+		return open == json.Delim('{') && nodes == "nodes"
+	})
 }
 
 // writeMetadata writes what a run did to a file, atomically.

@@ -96,6 +96,9 @@ func (a *app) run(ctx context.Context, f *runFlags, args []string) (err error) {
 	start := time.Now()
 	// Whoever reads the file must not take an earlier run's for this one's.
 	if f.metadata != "" {
+		if err := checkMetadata(f.metadata); err != nil {
+			return err
+		}
 		if err := writeMetadata(f.metadata, &graph.Report{}, nil, nil); err != nil {
 			return usageError("--metadata-file: %w", err)
 		}

@@ -78,20 +78,7 @@ func (s *session) savePlan(ctx context.Context, f *planFlags, args []string, fil
 
 // checkOut refuses to save a plan in the place of anything but a plan.
 func checkOut(path string) error {
-	fi, err := os.Stat(path)
-	switch {
-	case err != nil: // it is not there, or whoever writes it will say why not
-		return nil
-	case fi.IsDir():
-		return usageError("--out: %s is a directory; name a file in it", path)
-	case fi.Mode().IsRegular() && fi.Size() == 0: // of mktemp
-		return nil
-	}
-	saved := openSaved(path)
-	if saved == nil {
-		return usageError("--out: %s is there and is no saved plan, so it is not replaced; name another file", path)
-	}
-	return saved.Close()
+	return checkReplaced("--out", path, "a saved plan", int64(len(savedMagic)), func(b []byte) bool { return string(b) == savedMagic })
 }
 
 // inputDigests returns the digests of the files that a bottle file is made of.
