@@ -72,8 +72,8 @@ type run struct {
 	done      map[*Node]chan struct{} // closed when results has the node's result
 	stopped   chan struct{}           // closed at the first failure, unless KeepGoing
 
-	mu   sync.Mutex // guards results, made, Notify and the closing of stopped
-	stop sync.Once
+	mu   sync.Mutex // guards results, made and Notify
+	stop sync.Once  // guards the closing of stopped
 }
 
 // Run does what the plan says: each Run step, and each Maybe step whose inputs
@@ -123,9 +123,6 @@ func (x *run) finish(res *Result) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.results[res.Node] = res
-	if res.Status == Failed && !x.KeepGoing {
-		x.stop.Do(func() { close(x.stopped) })
-	}
 	if x.Notify != nil {
 		x.Notify(res)
 	}
@@ -173,6 +170,9 @@ func (x *run) step(ctx context.Context, s *Step, order int, queued *waiter) *Res
 		return res
 	}
 	x.work(ctx, s, inputs, res)
+	if res.Status == Failed && !x.KeepGoing { // before the slot is another's
+		x.stop.Do(func() { close(x.stopped) })
+	}
 	return res
 }
 
