@@ -101,11 +101,10 @@ func (b *bench) runCommand(dir string) command {
 // bakeCommand is `docker buildx bake` in dir, or, where there is no docker, its
 // plugin started by itself.
 func (b *bench) bakeCommand(dir string, args ...string) command {
-	if b.docker == "" {
-		return b.pluginCommand(dir, args...)
-	}
 	c := b.pluginCommand(dir, args...)
-	c.name, c.argv = "docker "+c.name, append([]string{b.docker, "buildx"}, c.argv[1:]...)
+	if b.docker != "" {
+		c.name, c.argv = "docker "+c.name, append([]string{b.docker, "buildx"}, c.argv[1:]...)
+	}
 	return c
 }
 

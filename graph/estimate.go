@@ -16,9 +16,9 @@ type Estimate struct {
 }
 
 // estimate takes over what the step's work took when it was last done. Where the
-// kind has several actions, only the same action, or one alike, counts: to start a machine says
-// nothing of what making one takes. If one of several will be taken, it is the
-// longest of those that something is known of.
+// kind has several actions, only the same action, or one alike, counts: to start a
+// machine says nothing of what making one takes. If one of several will be taken, it
+// is the longest of those that something is known of.
 func (r *Runner) estimate(s *Step, recent []cache.Key) {
 	s.Estimate = Estimate{}
 	actions := s.Actions
@@ -32,18 +32,22 @@ func (r *Runner) estimate(s *Step, recent []cache.Key) {
 	}
 }
 
-// took returns what a node's work took that amounted to action: the latest as the
-// cache has it, else what else is known of the past.
+// took returns what a node's work took that amounted to action, or to one alike: the
+// latest as the cache has it, else what else is known of the past.
 func (r *Runner) took(n *Node, action string, recent []cache.Key) Estimate {
+	alike := []string{action}
+	if r.Alike != nil {
+		alike = r.Alike(action)
+	}
 	if len(recent) > 0 {
-		if e, err := r.Cache.Get(recent[0]); err == nil && (e.Action == action || r.Alike != nil && slices.Contains(r.Alike(action), e.Action)) {
+		if e, err := r.Cache.Get(recent[0]); err == nil && slices.Contains(alike, e.Action) {
 			return Estimate{Seconds: e.Seconds, Bytes: e.Bytes}
 		}
 	}
 	if r.Past == nil {
 		return Estimate{}
 	}
-	return r.Past(n, action)
+	return r.Past(n, alike...)
 }
 
 // Seconds is how long the step's work took when it was last done, or should take;

@@ -43,7 +43,7 @@ func TestEstimatesAreOfTheSameAction(t *testing.T) {
 				}
 				return []string{action}
 			}
-			r.Past = func(n *graph.Node, action string) graph.Estimate { return past[action] }
+			r.Past = func(n *graph.Node, actions ...string) graph.Estimate { return past[actions[0]] }
 			if c.entry != "-" {
 				e := &cache.Entry{Key: cache.Key{1}, Kind: "job", Action: c.entry, Address: "a", Seconds: 5, Bytes: 7}
 				if err := r.Cache.Put(e); err != nil {

@@ -45,8 +45,9 @@ type Runner struct {
 	// other does.
 	Alike func(action string) []string
 	// Past returns what is known beside the cache of what a node's work takes that
-	// amounts to action, as of [Verdict]; or nil. Zero is not known.
-	Past func(n *Node, action string) Estimate
+	// amounts to the first of actions, as of [Verdict], of which something is known; or
+	// nil. Zero is not known.
+	Past func(n *Node, actions ...string) Estimate
 	// Notify receives each result when it is there, one at a time; or nil.
 	Notify func(*Result)
 }
@@ -90,8 +91,13 @@ type Step struct {
 	identity string // equal for steps that are known to be the same work
 }
 
-// Outcome is the step's action, or what may become of it: "start or replace".
-func (s *Step) Outcome() string { return cmp.Or(s.Action, strings.Join(s.Actions, " or ")) }
+// Outcome is the step's action, or what may become of it.
+func (s *Step) Outcome() string { return Outcome(s.Action, s.Actions) }
+
+// Outcome is action, or else those of which one will be taken: "start or replace".
+func Outcome(action string, actions []string) string {
+	return cmp.Or(action, strings.Join(actions, " or "))
+}
 
 // Work counts the steps that a run would or might do.
 func (p *Plan) Work() (run, maybe int) {

@@ -91,7 +91,8 @@ func (w *Worker) trees(ctx context.Context, p Image, s graph.Spec) (map[string]*
 		return nil, err
 	}
 	if !complete {
-		return w.outlineTrees(ctx, p, def)
+		_, trees, err := w.outlineTrees(ctx, p, def)
+		return trees, err
 	}
 	a, err := w.analyze(ctx, def)
 	if err != nil {

@@ -15,25 +15,26 @@ var errOutside = errors.New("an outline asks no registry")
 // describeOutline adds to the recipe what [Worker.outlineTrees] finds. So a file that has
 // changed makes the image run for certain, and is named.
 func (w *Worker) describeOutline(ctx context.Context, p Image, address string, def buildkit.Definition, r *cache.Recipe) error {
-	a, err := w.analyzeOutline(ctx, p, def)
+	a, trees, err := w.outlineTrees(ctx, p, def)
 	if err != nil || a == nil {
 		return err
 	}
-	trees, err := w.scan(ctx, p, a)
 	w.absences.set(address, missingCopies(p, a, trees))
 	for name, t := range trees {
 		r.AddDigest(contextComponent(name), t.Digest)
 	}
-	return err
+	return nil
 }
 
-// outlineTrees scans what the build reads of directories by [Worker.analyzeOutline].
-func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definition) (map[string]*buildcontext.Tree, error) {
+// outlineTrees scans what the build reads of directories by [Worker.analyzeOutline], which
+// it returns too.
+func (w *Worker) outlineTrees(ctx context.Context, p Image, def buildkit.Definition) (*buildkit.Analysis, map[string]*buildcontext.Tree, error) {
 	a, err := w.analyzeOutline(ctx, p, def)
 	if err != nil || a == nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return w.scan(ctx, p, a)
+	trees, err := w.scan(ctx, p, a)
+	return a, trees, err
 }
 
 // analyzeOutline returns what the build reads whatever the linked images are that are not

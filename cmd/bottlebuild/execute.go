@@ -45,7 +45,7 @@ func (s *session) runner(c *chosen) *graph.Runner {
 		return p
 	})
 	r.Alike = tasks.LikeAction
-	r.Past = func(n *graph.Node, action string) graph.Estimate { return past().Of(n, tasks.LikeAction(action)...) }
+	r.Past = func(n *graph.Node, actions ...string) graph.Estimate { return past().Of(n, actions...) }
 	if len(c.forced) > 0 {
 		r.Force = func(n *graph.Node) bool { return c.forced[n] }
 	}

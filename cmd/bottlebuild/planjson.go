@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"bottlebuild/cache"
@@ -77,7 +75,7 @@ func describeStep(s *graph.Step) stepJSON {
 }
 
 // outcome is as [graph.Step.Outcome].
-func (s *stepJSON) outcome() string { return cmp.Or(s.Action, strings.Join(s.Actions, " or ")) }
+func (s *stepJSON) outcome() string { return graph.Outcome(s.Action, s.Actions) }
 
 // same tells a hit whose work another node of the plan does.
 func (s *stepJSON) same() bool {

@@ -183,16 +183,6 @@ func (p *savedPlan) changedInputs(in *input, file *bottlefile.File) ([]string, e
 	return changes, nil
 }
 
-// from is where the plan found the result of a node; empty: here, or nowhere.
-func (p *savedPlan) from(address string) string {
-	for _, n := range p.Plan.Nodes {
-		if n.Address == address {
-			return n.Where
-		}
-	}
-	return ""
-}
-
 // verify makes sure that a plan made now is the saved one; the error names what
 // has changed since.
 func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner, plan *graph.Plan, in *input, file *bottlefile.File) error {
@@ -208,7 +198,9 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	}
 	const most = 20
 	promised := make([]graph.Promise, len(p.Plan.Nodes))
+	from := map[string]string{} // where the plan found results, but for those from here
 	for i, n := range p.Plan.Nodes {
+		from[n.Address] = n.Where
 		promised[i] = graph.Promise{Address: n.Address, Decision: n.Decision, Action: n.outcome(), Recipe: p.Recipes[n.Address]}
 		if n.Key != nil {
 			promised[i].Key = *n.Key
@@ -221,7 +213,7 @@ func (p *savedPlan) verify(ctx context.Context, s *session, runner *graph.Runner
 	}
 	deviations := runner.Deviations(ctx, plan, promised)
 	for _, d := range deviations {
-		if repo := p.from(d.Address); repo != "" && s.shared == nil && d.Text != "" {
+		if repo := from[d.Address]; repo != "" && s.shared == nil && d.Text != "" {
 			d.Text += " without the shared cache " + repo + ", which the plan was made with: give run the same --cache"
 			d.Reasons = nil
 		}

@@ -25,21 +25,17 @@ type Copy struct {
 func (a *Analysis) addCopies(defs []*pb.Definition, mounts map[string]string, dockerfile []byte) error {
 	lines := bytes.Split(dockerfile, []byte("\n"))
 	for _, def := range defs {
+		ops, err := parseOps(def)
+		if err != nil {
+			return err
+		}
 		locals := map[string]string{} // contexts by the digests of their operations
-		for _, b := range def.Def {
-			op := &pb.Op{}
-			if err := op.UnmarshalVT(b); err != nil {
-				return err
-			}
+		for i, op := range ops {
 			if name, ok := strings.CutPrefix(op.GetSource().GetIdentifier(), "local://"); ok {
-				locals[digest.FromBytes(b).String()] = mounts[name]
+				locals[digest.FromBytes(def.Def[i]).String()] = mounts[name]
 			}
 		}
-		for _, b := range def.Def {
-			op := &pb.Op{}
-			if err := op.UnmarshalVT(b); err != nil {
-				return err
-			}
+		for n, op := range ops {
 			for _, action := range op.GetFile().GetActions() {
 				c, i := action.GetCopy(), int(action.SecondaryInput)
 				if c == nil || i < 0 || i >= len(op.Inputs) { // else of another action of this step
@@ -51,7 +47,7 @@ func (a *Analysis) addCopies(defs []*pb.Definition, mounts map[string]string, do
 					continue
 				}
 				if path := strings.Trim(c.Src, "/"); path != "" && path != "." {
-					a.Copies = append(a.Copies, Copy{name, path, copyLine(def, digest.FromBytes(b), lines)})
+					a.Copies = append(a.Copies, Copy{name, path, copyLine(def, digest.FromBytes(def.Def[n]), lines)})
 				}
 			}
 		}
