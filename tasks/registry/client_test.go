@@ -164,11 +164,7 @@ func TestErrorsTellWhatToDo(t *testing.T) {
 			return r.URL.Path != "/v2/"
 		})
 	}
-	closed, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	const nobody = "127.0.0.1:1" // no server is given a port that low
 	for _, c := range []struct {
 		name, registry, want string
 		unavailable          bool
@@ -179,7 +175,7 @@ func TestErrorsTellWhatToDo(t *testing.T) {
 		{"rate limit", answer(429), "limits how often", false},
 		{"out of service", answer(503), "out of service", true},
 		{"broken", answer(500), "500", false},
-		{"nobody there", closed.Addr().String(), "cannot reach " + closed.Addr().String(), true},
+		{"nobody there", nobody, "cannot reach " + nobody, true},
 		{"no such host", "registry.invalid", "cannot reach registry.invalid", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
